@@ -1,0 +1,121 @@
+package event
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"unsafe"
+)
+
+// rowVersion heads every row, so that a log written by an older binary stays
+// readable.
+const rowVersion = 1
+
+// maxString bounds every text of a row, in bytes.
+const maxString = 4096
+
+// AppendRow appends in to dst in the row format of the log:
+//
+//	version u8 | kind u8 | actor u8 | device u8 | source u8
+//	org uvarint | id varint | occurred varint (µs) | received-occurred varint (µs)
+//	email uvarint | recipient uvarint | component uvarint
+//	reason, client, os, user agent, network: uvarint length + bytes each
+//
+// Texts over 4,096 bytes are cut.
+func AppendRow(dst []byte, in *Interaction) []byte {
+	dst = append(dst, rowVersion, byte(in.Kind), byte(in.Actor), byte(in.Device), byte(in.Source))
+	dst = binary.AppendUvarint(dst, uint64(in.Org))
+	dst = binary.AppendVarint(dst, in.ID)
+	dst = binary.AppendVarint(dst, int64(in.OccurredAt))
+	dst = binary.AppendVarint(dst, int64(in.ReceivedAt-in.OccurredAt))
+	dst = binary.AppendUvarint(dst, uint64(in.Email))
+	dst = binary.AppendUvarint(dst, uint64(in.Recipient))
+	dst = binary.AppendUvarint(dst, uint64(uint32(in.Component)))
+	dst = appendText(dst, in.Reason)
+	dst = appendText(dst, in.Client)
+	dst = appendText(dst, in.OS)
+	dst = appendText(dst, in.UserAgent)
+	return appendText(dst, in.Network)
+}
+
+func appendText(dst []byte, s string) []byte {
+	if len(s) > maxString {
+		s = s[:maxString]
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(s)))
+	return append(dst, s...)
+}
+
+// DecodeRow reads one row into in. The texts of in alias row: they are valid
+// while row is neither changed nor reused. The whole row must be consumed.
+func DecodeRow(row []byte, in *Interaction) error {
+	if len(row) < 5 || row[0] != rowVersion {
+		return fmt.Errorf("%w: unknown version or short row", ErrInvalid)
+	}
+	r := reader{b: row[5:]}
+	in.Kind, in.Actor, in.Device, in.Source = Kind(row[1]), Actor(row[2]), Device(row[3]), Source(row[4])
+	in.Org = OrgID(r.uvarint(math.MaxUint32))
+	in.ID = r.varint()
+	in.OccurredAt = Micros(r.varint())
+	in.ReceivedAt = in.OccurredAt + Micros(r.varint())
+	in.Email = EmailID(r.uvarint(math.MaxInt64))
+	in.Recipient = RecipientID(r.uvarint(math.MaxInt64))
+	in.Component = int32(r.uvarint(math.MaxInt32))
+	in.Reason = r.text()
+	in.Client = r.text()
+	in.OS = r.text()
+	in.UserAgent = r.text()
+	in.Network = r.text()
+	if r.bad || len(r.b) != 0 {
+		return fmt.Errorf("%w: damaged row of %d bytes", ErrInvalid, len(row))
+	}
+	return nil
+}
+
+// RowOrg returns the organisation of a row without decoding the rest.
+func RowOrg(row []byte) (OrgID, error) {
+	if len(row) < 6 || row[0] != rowVersion {
+		return 0, fmt.Errorf("%w: unknown version or short row", ErrInvalid)
+	}
+	v, n := binary.Uvarint(row[5:])
+	if n <= 0 || v > math.MaxUint32 {
+		return 0, fmt.Errorf("%w: damaged organisation", ErrInvalid)
+	}
+	return OrgID(v), nil
+}
+
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *reader) uvarint(limit uint64) uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 || v > limit {
+		r.bad = true
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) varint() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.bad = true
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) text() string {
+	n := r.uvarint(maxString)
+	if r.bad || n > uint64(len(r.b)) {
+		r.bad = true
+		return ""
+	}
+	s := r.b[:n]
+	r.b = r.b[n:]
+	return unsafe.String(unsafe.SliceData(s), len(s))
+}
