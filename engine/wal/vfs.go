@@ -1,0 +1,153 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/hashicorp/raft-wal/fs"
+	"github.com/hashicorp/raft-wal/types"
+)
+
+// osFiles are the operating system's files. raft-wal's own version fsyncs the
+// folder only through the handle that created a file: when the process ends
+// before the first write, the entry of that file would never be made durable.
+type osFiles struct{ *fs.FS }
+
+func (o osFiles) OpenWriter(dir, name string) (types.WritableFile, error) {
+	f, err := o.FS.OpenWriter(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(f.Sync(), syncDir(dir)); err != nil {
+		return nil, errors.Join(&syncError{err}, f.Close())
+	}
+	return f, nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("open log folder: %w", err)
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// files passes everything on to a VFS. It knows which files are open, because
+// raft-wal forgets those of an Open that fails half-way; it tells errors of fsync
+// from others; and it keeps errors of Delete, which raft-wal only logs.
+type files struct {
+	vfs types.VFS
+
+	mu struct {
+		sync.Mutex
+		open     map[io.Closer]struct{}
+		leftover error
+	}
+}
+
+func newFiles(vfs types.VFS) *files {
+	f := &files{vfs: vfs}
+	f.mu.open = make(map[io.Closer]struct{})
+	return f
+}
+
+func (f *files) ListDir(dir string) ([]string, error) { return f.vfs.ListDir(dir) }
+
+func (f *files) Create(dir, name string, size uint64) (types.WritableFile, error) {
+	return f.writer(f.vfs.Create(dir, name, size))
+}
+
+func (f *files) OpenWriter(dir, name string) (types.WritableFile, error) {
+	return f.writer(f.vfs.OpenWriter(dir, name))
+}
+
+func (f *files) OpenReader(dir, name string) (types.ReadableFile, error) {
+	r, err := f.vfs.OpenReader(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	f.opened(r)
+	return &readFile{r, f}, nil
+}
+
+func (f *files) Delete(dir, name string) error {
+	err := f.vfs.Delete(dir, name)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		f.mu.Lock()
+		f.mu.leftover = errors.Join(f.mu.leftover, err)
+		f.mu.Unlock()
+	}
+	return err
+}
+
+// takeLeftover returns the errors of Delete since the last call.
+func (f *files) takeLeftover() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := f.mu.leftover
+	f.mu.leftover = nil
+	return err
+}
+
+func (f *files) writer(w types.WritableFile, err error) (types.WritableFile, error) {
+	if err != nil {
+		return nil, err
+	}
+	f.opened(w)
+	return &writeFile{w, f}, nil
+}
+
+func (f *files) opened(c io.Closer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.open[c] = struct{}{}
+}
+
+// close closes c unless that has been done.
+func (f *files) close(c io.Closer) error {
+	f.mu.Lock()
+	_, open := f.mu.open[c]
+	delete(f.mu.open, c)
+	f.mu.Unlock()
+	if !open {
+		return nil
+	}
+	return c.Close()
+}
+
+// closeAll closes what is still open.
+func (f *files) closeAll() error {
+	f.mu.Lock()
+	open := f.mu.open
+	f.mu.open = make(map[io.Closer]struct{})
+	f.mu.Unlock()
+	var err error
+	for c := range open {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
+
+type readFile struct {
+	types.ReadableFile
+	files *files
+}
+
+func (r *readFile) Close() error { return r.files.close(r.ReadableFile) }
+
+type writeFile struct {
+	types.WritableFile
+	files *files
+}
+
+func (w *writeFile) Close() error { return w.files.close(w.WritableFile) }
+
+func (w *writeFile) Sync() error {
+	if err := w.WritableFile.Sync(); err != nil {
+		return &syncError{err}
+	}
+	return nil
+}
