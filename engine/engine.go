@@ -1,0 +1,310 @@
+// Package engine is the embedded store and its stream: it makes interactions
+// durable, keeps the newest in memory, folds them into Parquet tables and hands
+// out consistent views over both.
+//
+//	Append ─▶ wal (group commit, fsync) ─▶ tail of each organisation ─┐
+//	                 ▲                          │ Flush               ├─▶ View
+//	                 └── Truncate ◀── lake: Write, Commit{files, mark} ┘
+//
+// The mark of a table is the last log group whose events the table holds; it
+// moves in the same commit as the files. A View pairs a table snapshot with the
+// tail after that snapshot's mark, so each event is in exactly one of the two,
+// whatever crashed or was retried before.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mailwake/engine/event"
+	"mailwake/engine/lake"
+	"mailwake/engine/registry"
+	"mailwake/engine/wal"
+)
+
+// ErrUnknownOrg reports an event of an organisation the registry does not know.
+var ErrUnknownOrg = errors.New("engine: unknown organisation")
+
+// Options configure an Engine. Dir, Registry and Lake are required.
+type Options struct {
+	Dir      string // data folder; the log lives in Dir/wal
+	Node     uint8  // this node's number among those that share a table
+	Registry *registry.Registry
+	Lake     *lake.Lake
+	Logger   *slog.Logger
+
+	LogLimit   int64         // bytes of unflushed log at which Append refuses; default 4 GiB
+	FlushRows  int           // rows of one organisation that start a flush; default 262,144
+	FlushBytes int64         // bytes of one organisation's tail that start a flush; default 64 MiB
+	FlushAge   time.Duration // age of the oldest unflushed row that starts a flush; default 1 minute
+
+	// Log carries test hooks of the log (file system, metadata); its folder,
+	// limit and callbacks are set by the engine.
+	Log wal.Options
+}
+
+func (o *Options) setDefaults() error {
+	if o.Dir == "" || o.Registry == nil || o.Lake == nil {
+		return errors.New("engine: Dir, Registry and Lake are required")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	defaultTo(&o.LogLimit, 4<<30)
+	defaultTo(&o.FlushRows, 1<<18)
+	defaultTo(&o.FlushBytes, 64<<20)
+	defaultTo(&o.FlushAge, time.Minute)
+	return nil
+}
+
+func defaultTo[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Engine is safe for concurrent use. It does not own the Registry and the Lake
+// given to it.
+type Engine struct {
+	opts   Options
+	node   string // property suffix of this node's marks
+	log    *wal.Log
+	due    chan struct{} // wakes Run when a tail has reached its size
+	counts counters
+
+	tails atomic.Pointer[map[event.OrgID]*tail] // copied on write, under mu
+
+	// mu guards what is inside the tails. The leader of a log group holds it while
+	// it hands the whole group over, so a holder sees whole groups only.
+	mu struct {
+		sync.Mutex
+		delivered wal.LSN // last group handed over
+	}
+}
+
+type counters struct {
+	appended, flushed, flushes, flushFailures atomic.Int64
+}
+
+// Open recovers an Engine: it reads the marks of all tables and replays the log
+// after them. It starts no goroutine; call Run for the periodic work.
+func Open(ctx context.Context, opts Options) (e *Engine, err error) {
+	if err := opts.setDefaults(); err != nil {
+		return nil, err
+	}
+	e = &Engine{opts: opts, node: strconv.Itoa(int(opts.Node)), due: make(chan struct{}, 1)}
+	e.tails.Store(&map[event.OrgID]*tail{})
+	mark, err := e.openTables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lo := opts.Log
+	lo.Dir, lo.LimitBytes, lo.Next, lo.OnDurable = filepath.Join(opts.Dir, "wal"), opts.LogLimit, mark+1, e.deliver
+	if e.log, err = wal.Open(lo); err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	log := e.log // a return of an error sets e to nil
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, log.Close())
+		}
+	}()
+	if err := e.replay(ctx); err != nil {
+		return nil, fmt.Errorf("replay log: %w", err)
+	}
+	return e, nil
+}
+
+// openTables opens the table of every organisation and returns the highest mark
+// of this node.
+func (e *Engine) openTables(ctx context.Context) (wal.LSN, error) {
+	var highest uint64
+	for _, o := range e.opts.Registry.Orgs() {
+		t, err := e.tail(ctx, o.ID)
+		if err != nil {
+			return 0, err
+		}
+		highest = max(highest, t.table.Snapshot().Mark(e.node))
+	}
+	return wal.LSN(highest), nil
+}
+
+// replay hands the log to the tails, which skip what their tables hold.
+func (e *Engine) replay(ctx context.Context) error {
+	for rec, err := range e.log.Read(e.log.First()) {
+		if err != nil {
+			return err
+		}
+		if err := e.prepare(ctx, rec); err != nil {
+			return err
+		}
+		e.deliver(rec.LSN, rec.Frames)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepare makes sure that every row of a group can be delivered.
+func (e *Engine) prepare(ctx context.Context, rec wal.Record) error {
+	var in event.Interaction
+	for ordinal, row := range wal.Frames(rec.Frames) {
+		if err := event.DecodeRow(row, &in); err != nil {
+			return fmt.Errorf("group %d row %d: %w", rec.LSN, ordinal, err)
+		}
+		if _, err := e.tail(ctx, in.Org); err != nil {
+			return fmt.Errorf("group %d row %d: %w", rec.LSN, ordinal, err)
+		}
+	}
+	return nil
+}
+
+// Append makes events durable and visible: when it returns nil, they survive a
+// crash and every View taken from then on holds them. All events of one call
+// become durable together or not at all. It fails with ErrUnknownOrg, with
+// event.ErrInvalid, with wal.ErrFull when the unflushed log has reached its
+// limit, and with the log's own error when the disk fails.
+//
+// A cancelled ctx ends the wait; the events may become durable nevertheless.
+func (e *Engine) Append(ctx context.Context, events []event.Interaction) error {
+	s := scratchPool.Get().(*scratch)
+	defer scratchPool.Put(s)
+	s.frames = s.frames[:0]
+	for i := range events {
+		in := &events[i]
+		if in.Kind == event.KindInvalid || in.Email <= 0 || in.Recipient <= 0 || in.OccurredAt < earliest || in.OccurredAt > latest {
+			return fmt.Errorf("%w: event %d lacks a kind, an email, a recipient or a time between 2000 and 2200", event.ErrInvalid, i)
+		}
+		if _, err := e.tail(ctx, in.Org); err != nil {
+			return err
+		}
+		s.row = event.AppendRow(s.row[:0], in)
+		s.frames = wal.Frame(s.frames, s.row)
+	}
+	if _, err := e.log.Append(ctx, s.frames, len(events)); err != nil {
+		return err
+	}
+	e.counts.appended.Add(int64(len(events)))
+	return nil
+}
+
+// Times outside of these bounds are faults of a clock or a caller; each month
+// becomes a partition, so they are bounded.
+var (
+	earliest = event.At(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))
+	latest   = event.At(time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC))
+)
+
+type scratch struct{ row, frames []byte }
+
+var scratchPool = sync.Pool{New: func() any { return new(scratch) }}
+
+// deliver hands a durable group to the tails, in log order, before its callers
+// are answered.
+func (e *Engine) deliver(lsn wal.LSN, frames []byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	full, tails := false, *e.tails.Load()
+	for ordinal, row := range wal.Frames(frames) {
+		org, err := event.RowOrg(row)
+		t := tails[org]
+		if err != nil || t == nil {
+			// Append and replay have checked both.
+			panic(fmt.Sprintf("engine: group %d row %d has no tail", lsn, ordinal))
+		}
+		t.append(event.PositionOf(uint64(lsn), ordinal), row)
+		full = full || t.full(&e.opts)
+	}
+	e.mu.delivered = lsn
+	if full {
+		select {
+		case e.due <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// tail returns the organisation's tail and opens it on first use.
+func (e *Engine) tail(ctx context.Context, org event.OrgID) (*tail, error) {
+	if t := (*e.tails.Load())[org]; t != nil {
+		return t, nil
+	}
+	o, ok := e.opts.Registry.Snapshot().Org(org)
+	if !ok {
+		return nil, fmt.Errorf("%w: %d", ErrUnknownOrg, org)
+	}
+	table, err := e.opts.Lake.Table(ctx, o.Name)
+	if err != nil {
+		return nil, fmt.Errorf("open table of %s: %w", o.Name, err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	tails := *e.tails.Load()
+	if t := tails[org]; t != nil {
+		return t, nil
+	}
+	t := &tail{org: org, name: o.Name, table: table}
+	t.dropTo(table.Snapshot().Mark(e.node))
+	tails = maps.Clone(tails)
+	tails[org] = t
+	e.tails.Store(&tails)
+	return t, nil
+}
+
+// Close ends the Engine and waits for the log. Flush first to leave little to
+// replay; nothing is lost without.
+func (e *Engine) Close() error { return e.log.Close() }
+
+// Stats is a reading of the Engine's counters and gauges.
+type Stats struct {
+	Appended      int64         // events made durable since Open
+	Flushed       int64         // events committed to tables since Open
+	Flushes       int64         // commits since Open
+	FlushFailures int64         // flushes that failed and will be retried
+	LogBytes      int64         // log not yet trimmed
+	TailRows      int64         // events not yet in a table
+	TailAge       time.Duration // age of the oldest of them
+}
+
+// Stats returns the present reading.
+func (e *Engine) Stats() Stats {
+	s := Stats{
+		Appended: e.counts.appended.Load(), Flushed: e.counts.flushed.Load(),
+		Flushes: e.counts.flushes.Load(), FlushFailures: e.counts.flushFailures.Load(),
+		LogBytes: e.log.Size(),
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, t := range *e.tails.Load() {
+		s.TailRows += int64(t.rows)
+		s.TailAge = max(s.TailAge, t.age())
+	}
+	return s
+}
+
+// trimmed returns the last group that no tail needs any more.
+func (e *Engine) trimmed() wal.LSN {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	first := uint64(math.MaxUint64)
+	for _, t := range *e.tails.Load() {
+		if t.rows > 0 {
+			first = min(first, t.first().Group())
+		}
+	}
+	if first == math.MaxUint64 {
+		return e.mu.delivered
+	}
+	return wal.LSN(first - 1)
+}

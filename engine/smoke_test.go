@@ -1,0 +1,22 @@
+package engine_test
+import ("testing";"time")
+func TestSmoke(t *testing.T) {
+	t0:=time.Now()
+	b := newBench(t)
+	t.Log("bench", time.Since(t0)); t0=time.Now()
+	e := b.open()
+	t.Log("open", time.Since(t0)); t0=time.Now()
+	mustAppend(t, e, opens(b.org, 1, 20))
+	t.Log("append", time.Since(t0)); t0=time.Now()
+	want(t, e, b.org, 1, 20)
+	t.Log("view", time.Since(t0)); t0=time.Now()
+	mustFlush(t, e, b.org)
+	t.Log("flush", time.Since(t0)); t0=time.Now()
+	want(t, e, b.org, 1, 20)
+	t.Log("view", time.Since(t0)); t0=time.Now()
+	want(t, e, b.org, 1, 20)
+	t.Log("view", time.Since(t0)); t0=time.Now()
+	e.Close(); t.Log("close", time.Since(t0)); t0=time.Now(); e=b.open()
+	t.Log("reopen", time.Since(t0)); t0=time.Now()
+	want(t, e, b.org, 1, 20)
+}

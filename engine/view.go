@@ -1,0 +1,110 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	"mailwake/engine/event"
+	"mailwake/engine/lake"
+)
+
+// View is what one organisation's data was at one instant: the files of a table
+// snapshot and the tail after that snapshot's mark. Each event is in exactly one
+// of the two. It holds every event whose Append returned before the View was
+// taken. A View is not safe for concurrent use; Close it.
+type View struct {
+	org      event.OrgID
+	node     uint8
+	snapshot *lake.Snapshot
+	paths    []string
+	releases []func()
+	chunks   []chunk
+	from, to event.Position
+}
+
+// View takes a view of org. It reads the catalog for commits of other nodes and
+// fetches the snapshot's files into the local cache where they are not there yet.
+func (e *Engine) View(ctx context.Context, org event.OrgID) (v *View, err error) {
+	t, err := e.tail(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := t.table.Refresh(ctx); err != nil {
+		return nil, fmt.Errorf("refresh table of %s: %w", t.name, err)
+	}
+	v = e.capture(t)
+	defer func() {
+		if err != nil {
+			v.Close()
+		}
+	}()
+	for _, f := range v.snapshot.Files() {
+		path, release, err := e.opts.Lake.Local(ctx, f)
+		if err != nil {
+			return nil, fmt.Errorf("fetch %s: %w", f.Path, err)
+		}
+		v.paths = append(v.paths, path)
+		v.releases = append(v.releases, release)
+	}
+	return v, nil
+}
+
+// capture pairs the newest known snapshot with the tail after its mark.
+func (e *Engine) capture(t *tail) *View {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := t.table.Snapshot()
+	t.dropTo(s.Mark(e.node))
+	return &View{
+		org: t.org, node: e.opts.Node, snapshot: s,
+		chunks: slices.Clone(t.chunks), from: t.from, to: event.PositionOf(uint64(e.mu.delivered)+1, 0),
+	}
+}
+
+// Files returns the local paths of the snapshot's Parquet files, valid until Close.
+func (v *View) Files() []string { return v.paths }
+
+// Snapshot returns the table snapshot.
+func (v *View) Snapshot() *lake.Snapshot { return v.snapshot }
+
+// SnapshotID identifies the table snapshot.
+func (v *View) SnapshotID() int64 { return v.snapshot.ID() }
+
+// Tail returns the positions that the tail covers: from ≤ p < to.
+func (v *View) Tail() (from, to event.Position) { return v.from, v.to }
+
+// Rows yields the tail's events at or after from, in log order, with their ids
+// set. The Interaction is reused from step to step; its texts are valid as long
+// as the View is referenced.
+func (v *View) Rows(from event.Position) iter.Seq2[event.Position, *event.Interaction] {
+	return func(yield func(event.Position, *event.Interaction) bool) {
+		in := new(event.Interaction)
+		for p, row := range entries(v.chunks, max(from, v.from)) {
+			mustDecode(row, in, v.node, p)
+			if !yield(p, in) {
+				return
+			}
+		}
+	}
+}
+
+// mustDecode reads a row of a tail: it was encoded by this process or checked by
+// replay, so a failure is memory corruption.
+func mustDecode(row []byte, in *event.Interaction, node uint8, p event.Position) {
+	if err := event.DecodeRow(row, in); err != nil {
+		panic(err)
+	}
+	if in.ID == 0 {
+		in.ID = event.OwnID(node, p)
+	}
+}
+
+// Close releases the files.
+func (v *View) Close() {
+	for _, release := range v.releases {
+		release()
+	}
+	v.releases = nil
+}
