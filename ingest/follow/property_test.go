@@ -1,0 +1,324 @@
+package follow_test
+
+import (
+	"errors"
+	"fmt"
+	stdhtml "html"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"mailwake/engine/problem"
+	"mailwake/ingest/follow"
+	"mailwake/ingest/token"
+)
+
+func newRing(t testing.TB) *token.Ring {
+	t.Helper()
+	ring, err := token.NewRing(time.Unix(0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
+
+// piece is a token of a message; text that nothing parts is one piece.
+type piece struct {
+	raw, name string // name of a start tag
+	attr      []html.Attribute
+}
+
+func pieces(in string) []piece {
+	var all []piece
+	z := html.NewTokenizer(strings.NewReader(in))
+	at := 0
+	text := false
+	for {
+		tt := z.Next()
+		end := at + len(z.Raw())
+		if tt == html.ErrorToken {
+			end = len(in) // with a tag that the end cuts off
+			tt = html.TextToken
+		}
+		p := piece{raw: in[at:end]}
+		if tt == html.StartTagToken || tt == html.SelfClosingTagToken {
+			tag := z.Token()
+			p.name, p.attr = tag.Data, tag.Attr
+		}
+		if tt == html.TextToken && text {
+			all[len(all)-1].raw += p.raw
+		} else {
+			all = append(all, p)
+		}
+		text = tt == html.TextToken
+		if at = end; at == len(in) {
+			return all
+		}
+	}
+}
+
+// withoutPixel takes the image out and joins the text it parted.
+func withoutPixel(t testing.TB, all []piece, raw string) []piece {
+	t.Helper()
+	i := slices.IndexFunc(all, func(p piece) bool { return p.raw == raw })
+	if i < 0 {
+		t.Fatalf("a mail client does not see the pixel in %q", all)
+	}
+	joined := slices.Delete(all, i, i+1)
+	if i > 0 && i < len(joined) && isText(joined[i-1]) && isText(joined[i]) {
+		joined[i-1].raw += joined[i].raw
+		joined = slices.Delete(joined, i, i+1)
+	}
+	return slices.DeleteFunc(joined, func(p piece) bool { return p.raw == "" })
+}
+
+// isText reports whether the tokenizer, asked again, takes all of p for text or
+// for a tag that never ends.
+func isText(p piece) bool {
+	if p.name != "" {
+		return false
+	}
+	z := html.NewTokenizer(strings.NewReader(p.raw))
+	tt := z.Next()
+	return tt == html.TextToken || tt == html.ErrorToken
+}
+
+// checkReversible holds tpl to the invariant of the package: the copy is in but
+// for hrefs, markers and the pixel, and every changed href opens to the target
+// that a mail client would read in the original.
+func checkReversible(t testing.TB, in string, tpl *follow.Template) {
+	t.Helper()
+	ring := newRing(t)
+	pixelURL := baseURL + "/o/" + string(ring.Seal(nil, token.KindOpen, token.Claims{Org: 1})) + ".gif"
+	out := string(tpl.Render([]byte("before"), func(dst []byte, ordinal int32, target string) []byte {
+		dst = append(dst, baseURL+"/c/"...)
+		return ring.Seal(dst, token.KindClick, token.Claims{Org: 1, Email: 2, Recipient: 3, Component: ordinal, Target: target})
+	}, pixelURL))
+	out, ok := strings.CutPrefix(out, "before")
+	if !ok || len(out) > tpl.SizeBound(base(t)) {
+		t.Fatalf("Render does not append, or %d bytes are over the bound of %d", len(out), tpl.SizeBound(base(t)))
+	}
+	want := slices.DeleteFunc(pieces(in), func(p piece) bool { return p.raw == "" })
+	got := withoutPixel(t, pieces(out), strings.Replace(pixel, baseURL+"/o/pixel.gif", pixelURL, 1))
+	if len(got) != len(want) {
+		t.Fatalf("%d pieces became %d\n in %q\nout %q", len(want), len(got), in, out)
+	}
+	ordinal := int32(0)
+	for i, w := range want {
+		if got[i].raw != w.raw {
+			checkTag(t, ring, w, got[i], &ordinal)
+		}
+	}
+	if int(ordinal) != len(tpl.Targets()) {
+		t.Fatalf("%d links changed, %d targets", ordinal, len(tpl.Targets()))
+	}
+}
+
+// checkTag compares a changed tag with its original.
+func checkTag(t testing.TB, ring *token.Ring, in, out piece, ordinal *int32) {
+	t.Helper()
+	if (in.name != "a" && in.name != "area") || out.name != in.name {
+		t.Fatalf("%q became %q", in.raw, out.raw)
+	}
+	attr := slices.DeleteFunc(slices.Clone(in.attr), func(a html.Attribute) bool {
+		return a.Key == "data-no-track" || (a.Key == "clicktracking" && strings.EqualFold(strings.Trim(a.Val, " \t\n\f\r"), "off"))
+	})
+	marked := len(attr) != len(in.attr)
+	if len(attr) != len(out.attr) {
+		t.Fatalf("%q became %q", in.raw, out.raw)
+	}
+	for i, a := range attr {
+		if out.attr[i] == a {
+			continue
+		}
+		if marked || a.Key != "href" || out.attr[i].Key != "href" {
+			t.Fatalf("%q became %q", in.raw, out.raw)
+		}
+		*ordinal++
+		checkLink(t, ring, in.raw, out.raw, a.Val, out.attr[i].Val, *ordinal)
+	}
+}
+
+func checkLink(t testing.TB, ring *token.Ring, in, out, original, link string, ordinal int32) {
+	t.Helper()
+	want := token.Claims{Org: 1, Email: 2, Recipient: 3, Component: ordinal, Target: strings.Trim(original, " \t\n\f\r")}
+	var got token.Claims
+	text, ok := strings.CutPrefix(link, baseURL+"/c/")
+	if err := ring.Open(token.KindClick, []byte(text), &got); !ok || err != nil || got != want {
+		t.Fatalf("%q opens to %+v, %v; want %+v", link, got, err, want)
+	}
+	head, tail, _ := strings.Cut(out, link)
+	if !strings.HasPrefix(in, head) || !strings.HasSuffix(in, tail) || len(head)+len(tail) > len(in) {
+		t.Fatalf("%q became %q", in, out)
+	}
+}
+
+func FuzzInstrument(f *testing.F) {
+	mails, err := filepath.Glob("testdata/mails/*.html")
+	if err != nil || len(mails) == 0 {
+		f.Fatal(mails, err)
+	}
+	for _, path := range mails {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text), byte(follow.PixelTop))
+	}
+	for _, in := range []string{
+		"", "<", "</", "<a", "<a href", "<a href=", "<a href=\"http://x", "<a/data-no-track/href=http://x/>", "<!--<a href=http://x>--!><a href=http://x>",
+		"<title><a href=http://x>", "<a data-no-track =a href='http://x' data-no-track>", "\ufeff<!doctype html><html><head></head><body>x</body></html>",
+		"<a clicktracking=' OFF' href=http://x>", "<plaintext><a href=http://x>", "<svg><a href='http://x'/></svg>", "<a href='http://x&#0;'>", "<a\x00href=http://x>",
+		"<a href=http://x&amp>", "<script><!--<script></script><a href=http://x>--></script>", "<a" + strings.Repeat(" x", 400) + " href=http://x><title><b>", "<?x <a href=http://x>",
+	} {
+		f.Add(in, byte(follow.PixelBottom))
+	}
+	f.Fuzz(func(t *testing.T, in string, place byte) {
+		tpl, err := follow.Parse(in, follow.Options{Pixel: follow.Pixel(place % 3), Base: base(t)})
+		if err != nil {
+			if p, ok := errors.AsType[*problem.Error](err); !ok || p.Status/100 != 4 {
+				t.Fatalf("Parse = %v", err)
+			}
+			return
+		}
+		checkReversible(t, in, tpl)
+	})
+}
+
+// Random unpleasant URLs, quoted in every way, come back byte for byte.
+func TestNastyURLs(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	parts := []string{"&", "&amp;", "&#38;", "%26", "%", "%zz", "+", "[", "]", "(", ")", "{", "}", "'", "\"", "<", ">", "=", "?", "#", ";", ",", " ", "~", "|", "^", "`", "$", "!", "*", "@", ":", "/",
+		"ü", "日本", "🙂", "a", "1", "&copy", "&lt", "&notin;", "&unknown;", "&#x41;", "utm_source=x", "%E2%82%AC", "-", "_", ".", "..", "//", "http://y.example", "=3D", "\u00a0", "\u200d"}
+	for range 3000 {
+		var target strings.Builder
+		target.WriteString([]string{"http", "https", "HTTPS", "hTTp"}[rng.IntN(4)] + "://" + []string{"x.example", "bücher.example", "[::1]:8", "xn--bcher-kva.example", "x.example."}[rng.IntN(5)])
+		target.WriteString([]string{"/", "?", "#"}[rng.IntN(3)])
+		for range rng.IntN(20) {
+			target.WriteString(parts[rng.IntN(len(parts))])
+		}
+		url := strings.TrimRight(target.String(), " ") // white space at the end is not part of a URL
+		value := stdhtml.EscapeString(url)
+		quote := []string{`"`, `'`, ""}[rng.IntN(3)]
+		if quote == "" {
+			value = strings.ReplaceAll(value, " ", "&#32;")
+		} else if rng.IntN(2) == 0 {
+			value = " " + value + "\n"
+		}
+		in := fmt.Sprintf("<p><a class=x href=%s%s%s>%s</a>", quote, value, quote, stdhtml.EscapeString(url))
+		tpl := parse(t, in, follow.Options{})
+		if got := tpl.Targets(); len(got) != 1 || got[0] != url {
+			t.Fatalf("%q\ngives %q\n want %q", in, got, url)
+		}
+		checkReversible(t, in, tpl)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	link := `<a href="https://x.example/">x</a>`
+	for name, test := range map[string]struct {
+		in, code string
+		status   int
+	}{
+		"20 MB":            {strings.Repeat("x", 20<<20), "html_too_large", 413},
+		"one byte more":    {strings.Repeat("x", follow.MaxHTML+1), "html_too_large", 413},
+		"10,000 links":     {strings.Repeat(link, 10_000), "too_many_links", 422},
+		"one link more":    {strings.Repeat(link, follow.MaxLinks+1), "too_many_links", 422},
+		"not UTF-8":        {"<p>\xff", "invalid_utf8", 422},
+		"half a surrogate": {"\xed\xa0\x80", "invalid_utf8", 422},
+		"most links":       {strings.Repeat(link, follow.MaxLinks), "", 0},
+		"largest":          {strings.Repeat("x", follow.MaxHTML), "", 0},
+	} {
+		_, err := follow.Parse(test.in, follow.Options{Base: base(t)})
+		switch p := problem.Of(err); {
+		case test.code == "" && err != nil:
+			t.Errorf("%s: %v", name, err)
+		case test.code != "" && (err == nil || p.Code != test.code || p.Status != test.status):
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	many := strings.Repeat(`<a href="#x">x</a>`, follow.MaxLinks+7)
+	if got := len(parse(t, many, follow.Options{}).Untracked()); got != follow.MaxLinks {
+		t.Errorf("%d untracked links are listed", got)
+	}
+}
+
+// Junk of the largest size: each has once made some parser need minutes. All of
+// them take well under a second; the bound leaves room for the race detector.
+func TestJunkDoesNotBlowUp(t *testing.T) {
+	fill := func(unit string) string { return strings.Repeat(unit, follow.MaxHTML/len(unit)) }
+	var names strings.Builder
+	for i := 0; names.Len() < follow.MaxHTML/2; i++ {
+		fmt.Fprintf(&names, " a%x", i)
+	}
+	half := strings.Repeat("<b>", follow.MaxHTML/8)
+	for name, in := range map[string]string{
+		"nested":         fill("<div>"),
+		"nested links":   fill("<a name=x>"),
+		"open comments":  fill("<!--"),
+		"declarations":   fill("<!"),
+		"instructions":   fill("<?"),
+		"brackets":       fill("<"),
+		"end tags":       fill("</"),
+		"titles":         fill("<title>"),
+		"scripts":        fill("<script><!--"),
+		"entities":       "<a href='" + fill("&")[20:] + "'>",
+		"quotes":         "<a " + fill("\"'")[20:] + ">",
+		"one long tag":   "<a" + names.String() + " href=http://x.example>",
+		"tags behind it": "<p" + names.String() + ">" + half,
+		"equals signs":   "<a " + fill("=")[20:] + ">",
+		"slashes":        "<a " + fill("/")[20:] + ">",
+		"markers":        "<a " + fill(" data-no-track")[20:] + ">",
+		"marked links":   fill("<a data-no-track>"),
+		"attributes":     fill("<a a b c d e f g h i j k l m n o p>"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			if _, err := follow.Parse(in[:min(len(in), follow.MaxHTML)], follow.Options{Base: base(t)}); err != nil {
+				t.Log(err)
+			}
+			if took := time.Since(start); took > 15*time.Second {
+				t.Errorf("took %v", took)
+			} else {
+				t.Logf("%d bytes took %v", len(in), took)
+			}
+		})
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	text, err := os.ReadFile("testdata/mails/newsletter.html")
+	if err != nil {
+		b.Fatal(err)
+	}
+	opts := follow.Options{Base: base(b)}
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := follow.Parse(string(text), opts); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkRender(b *testing.B) {
+	text, err := os.ReadFile("testdata/mails/newsletter.html")
+	if err != nil {
+		b.Fatal(err)
+	}
+	tpl, ring := parse(b, string(text), follow.Options{}), newRing(b)
+	var buf []byte
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = tpl.Render(buf[:0], func(dst []byte, ordinal int32, target string) []byte {
+			return ring.Seal(append(dst, baseURL+"/c/"...), token.KindClick, token.Claims{Org: 1, Email: 2, Recipient: 3, Component: ordinal, Target: target})
+		}, baseURL+"/o/x.gif")
+	}
+}

@@ -1,0 +1,245 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/valyala/fasthttp"
+	"golang.org/x/net/idna"
+
+	"mailwake/engine/classify"
+	"mailwake/engine/event"
+	"mailwake/ingest/token"
+)
+
+// Limits of the public plane.
+const (
+	readTimeout  = 10 * time.Second // for a whole request, so a slow sender holds a connection no longer
+	writeTimeout = 10 * time.Second
+	idleTimeout  = 60 * time.Second
+	maxHeader    = 8 << 10 // bytes of request line and headers; the longest link token takes 2.8 kB
+	maxBody      = 1 << 10 // a pixel or link request has no body
+	notFoundPage = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Link not found</title><p>This link is not valid.</p></html>\n"
+)
+
+// gif is a transparent image of one pixel, 43 bytes, GIF89a.
+var gif = []byte("GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;")
+
+var (
+	pixelPrefix = []byte("/o/")
+	pixelSuffix = []byte(".gif")
+	clickPrefix = []byte("/c/")
+	query       = []byte("?")
+	requests    = sync.Pool{New: func() any { return new(request) }}
+)
+
+// Serve answers on ln until ctx ends, then finishes the requests in flight.
+func (p *Public) Serve(ctx context.Context, ln net.Listener) error {
+	s := newServer(p.handle, p.opts.MaxConns)
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() { stopped <- s.ShutdownWithContext(context.Background()) })
+	err := s.Serve(ln)
+	if stop() {
+		return fmt.Errorf("public plane: %w", err)
+	}
+	return <-stopped
+}
+
+// ServeImages answers every request on ln with the image and records nothing:
+// what a durable server is measured against.
+func ServeImages(ctx context.Context, ln net.Listener, maxConns int) error {
+	s := newServer(image, maxConns)
+	stop := context.AfterFunc(ctx, func() { _ = s.Shutdown() })
+	defer stop()
+	return s.Serve(ln)
+}
+
+func newServer(handle fasthttp.RequestHandler, maxConns int) *fasthttp.Server {
+	return &fasthttp.Server{
+		Handler:               handle,
+		ErrorHandler:          func(c *fasthttp.RequestCtx, _ error) { c.Error("", fasthttp.StatusBadRequest) },
+		Concurrency:           maxConns,
+		ReadBufferSize:        maxHeader,
+		ReadTimeout:           readTimeout,
+		WriteTimeout:          writeTimeout,
+		IdleTimeout:           idleTimeout,
+		MaxRequestBodySize:    maxBody,
+		NoDefaultServerHeader: true,
+		NoDefaultDate:         true,
+		NoDefaultContentType:  true,
+		CloseOnShutdown:       true,
+		Logger:                silent{},
+	}
+}
+
+// silent drops fasthttp's own messages: they would quote URLs, which hold tokens.
+type silent struct{}
+
+func (silent) Printf(string, ...any) {}
+
+func (p *Public) handle(c *fasthttp.RequestCtx) {
+	if !c.IsGet() && !c.IsHead() {
+		c.Response.Header.Set("Allow", "GET, HEAD")
+		c.SetStatusCode(fasthttp.StatusMethodNotAllowed)
+		return
+	}
+	path := c.Request.Header.RequestURI()
+	if len(path) == 0 || path[0] != '/' { // a proxy may send the whole address
+		path = c.URI().PathOriginal()
+	}
+	path, _, _ = bytes.Cut(path, query)
+	switch {
+	case bytes.HasPrefix(path, pixelPrefix) && bytes.HasSuffix(path, pixelSuffix) && len(path) >= len(pixelPrefix)+len(pixelSuffix):
+		p.pixel(c, path[len(pixelPrefix):len(path)-len(pixelSuffix)])
+	case bytes.HasPrefix(path, clickPrefix):
+		p.click(c, path[len(clickPrefix):])
+	default:
+		notFound(c)
+	}
+}
+
+// pixel answers the same image whatever the token is.
+func (p *Public) pixel(c *fasthttp.RequestCtx, text []byte) {
+	p.counts.pixels.Add(1)
+	r := requests.Get().(*request)
+	defer requests.Put(r)
+	if p.opts.Tokens.Open(token.KindOpen, text, &r.claims) == nil {
+		p.fill(r, c, event.Open, event.Pixel)
+		p.record(r)
+	} else {
+		p.counts.invalid.Add(1)
+	}
+	image(c)
+}
+
+// click redirects where the token says and nowhere else.
+func (p *Public) click(c *fasthttp.RequestCtx, text []byte) {
+	p.counts.clicks.Add(1)
+	r := requests.Get().(*request)
+	defer requests.Put(r)
+	if p.opts.Tokens.Open(token.KindClick, text, &r.claims) != nil {
+		p.counts.invalid.Add(1)
+		notFound(c)
+		return
+	}
+	p.fill(r, c, event.Click, event.Redirect)
+	p.record(r)
+	neverCached(c)
+	c.Response.Header.Set("Location", location(r.claims.Target))
+	c.SetStatusCode(fasthttp.StatusFound)
+}
+
+func (p *Public) fill(r *request, c *fasthttp.RequestCtx, kind event.Kind, source event.Source) {
+	h := &c.Request.Header
+	r.kind, r.source = kind, source
+	r.userAgent = h.UserAgent()
+	r.remote = p.remote(c)
+	r.prefetched = c.IsHead() || classify.Prefetched(peek(h, "Purpose"), peek(h, "Sec-Purpose"), peek(h, "X-Moz"))
+}
+
+// peek returns a header's value as a string that is valid during the request.
+func peek(h *fasthttp.RequestHeader, name string) string {
+	b := h.Peek(name)
+	return unsafe.String(unsafe.SliceData(b), len(b))
+}
+
+// remote returns the client's address: the peer, or, if the peer is a trusted
+// proxy, the right-most address of X-Forwarded-For that is not.
+func (p *Public) remote(c *fasthttp.RequestCtx) netip.Addr {
+	tcp, ok := c.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	addr, _ := netip.AddrFromSlice(tcp.IP)
+	addr = addr.Unmap()
+	if len(p.opts.TrustedProxies) == 0 {
+		return addr
+	}
+	list := peek(&c.Request.Header, "X-Forwarded-For")
+	for list != "" && p.trusted(addr) {
+		i := strings.LastIndexByte(list, ',')
+		next, err := netip.ParseAddr(strings.TrimSpace(list[i+1:]))
+		if err != nil {
+			break
+		}
+		addr, list = next.Unmap().WithZone(""), list[:max(i, 0)]
+	}
+	return addr
+}
+
+func (p *Public) trusted(addr netip.Addr) bool {
+	for _, n := range p.opts.TrustedProxies {
+		if n.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// private keeps an answer out of every cache and its address out of every
+// Referer. The names are canonical, so that setting them costs no rewriting.
+var private = [][2][]byte{
+	{[]byte("Cache-Control"), []byte("no-store, no-cache, must-revalidate, private, max-age=0")},
+	{[]byte("Pragma"), []byte("no-cache")},
+	{[]byte("Expires"), []byte("0")},
+	{[]byte("Referrer-Policy"), []byte("no-referrer")},
+	{[]byte("X-Content-Type-Options"), []byte("nosniff")},
+}
+
+func neverCached(c *fasthttp.RequestCtx) {
+	for _, h := range private {
+		c.Response.Header.SetCanonical(h[0], h[1])
+	}
+}
+
+func image(c *fasthttp.RequestCtx) {
+	neverCached(c)
+	c.Response.Header.SetContentType("image/gif")
+	c.Response.SetBodyRaw(gif)
+}
+
+func notFound(c *fasthttp.RequestCtx) {
+	neverCached(c)
+	c.Response.Header.SetContentType("text/html; charset=utf-8")
+	c.SetStatusCode(fasthttp.StatusNotFound)
+	c.SetBodyString(notFoundPage)
+}
+
+// location writes a target as a header may carry it: byte for byte if it is
+// ASCII, else with its host in punycode and the rest percent-encoded, which is
+// the URI of RFC 3987 section 3.1 and what a browser would ask for.
+func location(target string) string {
+	plain := func(r rune) bool { return r > ' ' && r < 0x7f }
+	if strings.IndexFunc(target, func(r rune) bool { return !plain(r) }) < 0 {
+		return target
+	}
+	scheme, rest, _ := strings.Cut(target, "://")
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	host, port := rest[:end], ""
+	if i := strings.LastIndexByte(host, ':'); i >= 0 {
+		host, port = host[:i], host[i:]
+	}
+	if ascii, err := idna.Lookup.ToASCII(host); err == nil {
+		host = ascii
+	}
+	var b strings.Builder
+	b.WriteString(scheme + "://" + host + port)
+	for i := end; i < len(rest); i++ {
+		if ch := rest[i]; plain(rune(ch)) {
+			b.WriteByte(ch)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", ch)
+		}
+	}
+	return b.String()
+}
