@@ -1,0 +1,251 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"mailwake/engine/event"
+	"mailwake/engine/problem"
+)
+
+// DB answers queries. It is safe for concurrent use.
+type DB struct {
+	opts  Options
+	temp  string // folder to remove at Close; empty if the caller's
+	kpis  []KPI
+	gate  *gate
+	admit chan struct{} // one token per running query
+	done  chan struct{} // closed by Close
+
+	mu struct {
+		sync.Mutex
+		closed bool
+		stores map[event.OrgID]*store
+	}
+}
+
+// Request asks for a KPI. Params holds parameters by name as text; those left
+// out have the default of the catalogue.
+type Request struct {
+	Org    event.OrgID
+	Name   string
+	Params map[string]string
+}
+
+// Statement is one SELECT over the tables interactions, emails, recipients and
+// links of one organisation.
+type Statement struct {
+	Org   event.OrgID
+	Text  string
+	Limit int // most rows returned; 0 is 10,000, never more than Options.MaxRows
+}
+
+// Open returns a DB. It starts no goroutine, and an organisation's instance is
+// opened by its first query.
+func Open(opts Options) (db *DB, err error) {
+	opts.setDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	db = &DB{opts: opts, admit: make(chan struct{}, opts.Concurrency), done: make(chan struct{})}
+	db.mu.stores = map[event.OrgID]*store{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, db.Close())
+		}
+	}()
+	if opts.TempDir == "" {
+		if db.temp, err = os.MkdirTemp("", "mailwake-query-"); err != nil {
+			return nil, fmt.Errorf("open query: %w", err)
+		}
+		db.opts.TempDir = db.temp
+	} else if err := os.MkdirAll(opts.TempDir, 0o700); err != nil {
+		return nil, fmt.Errorf("open query: %w", err)
+	}
+	if db.kpis, err = loadKPIs(); err != nil {
+		return nil, err
+	}
+	if db.gate, err = newGate(); err != nil {
+		return nil, err
+	}
+	return db, nil
+}
+
+// Close refuses new queries, waits for the running ones, which are bounded by
+// Options.Timeout, and frees everything. Results already returned stay valid.
+func (db *DB) Close() error {
+	db.mu.Lock()
+	if db.mu.closed {
+		db.mu.Unlock()
+		return nil
+	}
+	db.mu.closed = true
+	close(db.done)
+	db.mu.Unlock()
+	for range cap(db.admit) {
+		db.admit <- struct{}{}
+	}
+	var errs []error
+	for _, s := range db.mu.stores {
+		errs = append(errs, s.close())
+	}
+	if db.gate != nil {
+		errs = append(errs, db.gate.close())
+	}
+	if db.temp != "" {
+		errs = append(errs, os.RemoveAll(db.temp))
+	}
+	return errors.Join(errs...)
+}
+
+// KPIs returns the catalogue, by name.
+func (db *DB) KPIs() []KPI { return slices.Clone(db.kpis) }
+
+// KPI answers a KPI as of now: everything acknowledged before the call counts.
+// Problems: kpi_not_found, parameter_unknown, parameter_missing,
+// parameter_invalid, query_timeout, query_out_of_memory, result_too_large,
+// query_closed. The caller closes the result.
+func (db *DB) KPI(ctx context.Context, r Request) (*Result, error) {
+	k, err := db.find(r.Name)
+	if err != nil {
+		return nil, err
+	}
+	args, err := k.bind(r.Params, func(zone string) (bool, error) { return db.gate.knowsZone(ctx, zone) })
+	if err != nil {
+		return nil, err
+	}
+	res, err := db.run(ctx, r.Org, question{text: k.sql, args: args, limit: db.opts.MaxRows})
+	if err != nil {
+		return nil, fmt.Errorf("kpi %s: %w", k.Name, err)
+	}
+	return res, nil
+}
+
+// SQL runs one SELECT of an administrator as of now. It can read nothing but the
+// organisation's own data, but can use the time and memory that Options grant.
+// Problems: sql_not_select, sql_invalid with DuckDB's message and the place,
+// sql_forbidden, sql_timeout, query_out_of_memory, result_too_large,
+// query_closed. The caller closes the result.
+func (db *DB) SQL(ctx context.Context, st Statement) (*Result, error) {
+	if st.Limit < 0 {
+		return nil, problem.New(400, "parameter_invalid", "limit must not be negative.")
+	}
+	if st.Limit == 0 {
+		st.Limit = defaultRows
+	}
+	text, err := db.check(ctx, st.Text)
+	if err != nil {
+		return nil, err
+	}
+	return db.run(ctx, st.Org, question{text: text, foreign: true, limit: min(st.Limit, db.opts.MaxRows)})
+}
+
+func (db *DB) check(ctx context.Context, text string) (string, error) {
+	limited, cancel := context.WithTimeout(ctx, db.opts.Timeout)
+	defer cancel()
+	clean, err := db.gate.check(limited, text)
+	if err != nil {
+		return "", explain(ctx, limited, err, question{text: text, foreign: true}, 0, nil)
+	}
+	return clean, nil
+}
+
+// question is a SELECT ready to be wrapped and run.
+type question struct {
+	text    string
+	foreign bool // not ours: its mistakes are the caller's
+	args    []any
+	limit   int
+}
+
+func (db *DB) run(ctx context.Context, org event.OrgID, q question) (res *Result, err error) {
+	outer := ctx
+	ctx, cancel := context.WithTimeout(ctx, db.opts.Timeout)
+	defer cancel()
+	var prefix string
+	var files []string
+	defer func() {
+		if err != nil {
+			err = explain(outer, ctx, err, q, len(prefix), files)
+		}
+	}()
+	select {
+	case db.admit <- struct{}{}:
+		defer func() { <-db.admit }()
+	case <-db.done:
+		return nil, errClosed()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	s, err := db.store(org)
+	if err != nil {
+		return nil, err
+	}
+	l, err := s.lease(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer l.release()
+	files = l.view.Files()
+	prefix = l.with() + "SELECT * FROM (\n"
+	text := prefix + q.text + "\n) LIMIT " + strconv.Itoa(q.limit+1)
+	conn, err := l.duck.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	defer func() {
+		// The pool keeps the connection or has dropped it; nothing is lost either way.
+		_ = conn.Close()
+	}()
+	res, err = collect(ctx, conn, text, q, db.opts.MaxBytes)
+	if err != nil {
+		if isFatal(err) {
+			s.abandon(l.duck)
+		}
+		return nil, err
+	}
+	res.Snapshot = l.view.SnapshotID()
+	return res, nil
+}
+
+func (db *DB) store(org event.OrgID) (*store, error) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.mu.closed {
+		return nil, errClosed()
+	}
+	s, ok := db.mu.stores[org]
+	if !ok {
+		s = newStore(org, &db.opts)
+		db.mu.stores[org] = s
+	}
+	return s, nil
+}
+
+func errClosed() error {
+	return problem.New(503, "query_closed", "The query engine is shutting down.")
+}
+
+// spillDir is the folder of what org's instance cannot keep in memory. Instances
+// must not share one: their file names are equal.
+func (o *Options) spillDir(org event.OrgID) string {
+	return filepath.Join(o.TempDir, "org-"+strconv.FormatUint(uint64(org), 10))
+}
+
+// literal quotes s as an SQL string.
+func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+func literals(list []string) string {
+	quoted := make([]string, len(list))
+	for i, s := range list {
+		quoted[i] = literal(s)
+	}
+	return strings.Join(quoted, ", ")
+}

@@ -1,0 +1,166 @@
+package query
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"mailwake/engine/event"
+	"mailwake/engine/problem"
+)
+
+// HTTPOptions wires the HTTP interface.
+type HTTPOptions struct {
+	DB *DB
+	// Org resolves an organisation's name for the caller; its errors are answered as
+	// they are. Authorisation is a middleware's, before handlers run.
+	Org func(ctx context.Context, name string) (event.OrgID, error)
+}
+
+// Headers of answers with rows.
+const (
+	rowsHeader      = "Mailwake-Rows"
+	truncatedHeader = "Mailwake-Truncated"
+)
+
+// Register adds the operations list-kpis, get-kpi and run-sql to api. Handlers
+// return problems as they are; the API's error hook gives them their form.
+func Register(api huma.API, o HTTPOptions) {
+	huma.Register(api, huma.Operation{
+		OperationID: "list-kpis", Method: http.MethodGet, Path: "/v1/orgs/{org}/kpis", Tags: []string{"query"},
+		Summary: "List the KPIs with their parameters and columns",
+	}, o.list)
+	huma.Register(api, huma.Operation{
+		OperationID: "get-kpi", Method: http.MethodGet, Path: "/v1/orgs/{org}/kpis/{name}", Tags: []string{"query"},
+		Summary:     "Compute a KPI as of now",
+		Description: "Parameters of the KPI are query parameters; the catalogue lists them.",
+		Responses:   rowResponses(),
+	}, o.kpi)
+	huma.Register(api, huma.Operation{
+		OperationID: "run-sql", Method: http.MethodPost, Path: "/v1/orgs/{org}/sql", Tags: []string{"query"},
+		Summary:     "Run one SELECT over interactions, emails, recipients and links",
+		Description: "A result cut off at the limit has the header " + truncatedHeader + ": true.",
+		Responses:   rowResponses(),
+	}, o.sql)
+}
+
+// rowResponses describes an answer with rows in every format.
+func rowResponses() map[string]*huma.Response {
+	content := map[string]*huma.MediaType{}
+	for _, f := range formats {
+		content[f.types[0]] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+	}
+	content["application/json"].Schema = &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeObject}}
+	return map[string]*huma.Response{"200": {Description: "The rows, in the format asked for by Accept or format.", Content: content}}
+}
+
+type listInput struct {
+	Org string `path:"org" doc:"name of the organisation"`
+}
+
+type listOutput struct{ Body []KPI }
+
+func (o HTTPOptions) list(ctx context.Context, in *listInput) (*listOutput, error) {
+	if _, err := o.Org(ctx, in.Org); err != nil {
+		return nil, err
+	}
+	return &listOutput{Body: o.DB.KPIs()}, nil
+}
+
+type kpiInput struct {
+	Org    string `path:"org" doc:"name of the organisation"`
+	Name   string `path:"name" doc:"name of the KPI"`
+	Format string `query:"format" doc:"json, ndjson, csv, arrow, parquet or table; before Accept"`
+	Accept string `header:"Accept"`
+
+	query url.Values
+}
+
+// Resolve keeps the query, whose names depend on the KPI.
+func (in *kpiInput) Resolve(ctx huma.Context) []error {
+	u := ctx.URL()
+	in.query = u.Query()
+	return nil
+}
+
+func (o HTTPOptions) kpi(ctx context.Context, in *kpiInput) (*huma.StreamResponse, error) {
+	org, err := o.Org(ctx, in.Org)
+	if err != nil {
+		return nil, err
+	}
+	format, err := chosen(in.Format, in.Accept)
+	if err != nil {
+		return nil, err
+	}
+	params := map[string]string{}
+	for name, values := range in.query {
+		if name == "format" {
+			continue
+		}
+		if len(values) != 1 {
+			return nil, problem.New(400, "parameter_invalid", "The parameter %q is given %d times.", name, len(values))
+		}
+		params[name] = values[0]
+	}
+	res, err := o.DB.KPI(ctx, Request{Org: org, Name: in.Name, Params: params})
+	if err != nil {
+		return nil, err
+	}
+	return stream(res, format)
+}
+
+type sqlInput struct {
+	Org    string `path:"org" doc:"name of the organisation"`
+	Format string `query:"format" doc:"json, ndjson, csv, arrow, parquet or table; before Accept"`
+	Accept string `header:"Accept"`
+	Body   struct {
+		SQL   string `json:"sql" doc:"one SELECT" example:"SELECT kind, count(*) AS n FROM interactions GROUP BY kind"`
+		Limit int    `json:"limit,omitempty" doc:"most rows returned; 0 is 10,000"`
+	}
+}
+
+func (o HTTPOptions) sql(ctx context.Context, in *sqlInput) (*huma.StreamResponse, error) {
+	org, err := o.Org(ctx, in.Org)
+	if err != nil {
+		return nil, err
+	}
+	format, err := chosen(in.Format, in.Accept)
+	if err != nil {
+		return nil, err
+	}
+	res, err := o.DB.SQL(ctx, Statement{Org: org, Text: in.Body.SQL, Limit: in.Body.Limit})
+	if err != nil {
+		return nil, err
+	}
+	return stream(res, format)
+}
+
+func chosen(name, accept string) (Format, error) {
+	if name != "" {
+		return ParseFormat(name)
+	}
+	return Negotiate(accept), nil
+}
+
+func stream(res *Result, format Format) (*huma.StreamResponse, error) {
+	if err := res.writable(format); err != nil {
+		res.Close()
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(ctx huma.Context) {
+		defer res.Close()
+		ctx.SetHeader("Content-Type", format.ContentType())
+		ctx.SetHeader("Vary", "Accept")
+		ctx.SetHeader(rowsHeader, strconv.Itoa(res.Rows()))
+		ctx.SetHeader(truncatedHeader, strconv.FormatBool(res.Truncated()))
+		ctx.SetStatus(http.StatusOK)
+		if err := res.Write(ctx.BodyWriter(), format); err != nil {
+			// The status is out: only a broken connection tells the client that the
+			// answer is not whole.
+			panic(http.ErrAbortHandler)
+		}
+	}}, nil
+}

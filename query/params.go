@@ -1,0 +1,94 @@
+package query
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"mailwake/engine/problem"
+)
+
+// maxCount bounds counts of rows that a KPI is asked for.
+const maxCount = 1_000_000
+
+// bind turns parameters given as text into the arguments of k's statement. An
+// optional one without default is NULL.
+func (k *KPI) bind(given map[string]string, knowsZone func(string) (bool, error)) ([]any, error) {
+	for name := range given {
+		if !slices.ContainsFunc(k.Params, func(p Param) bool { return p.Name == name }) {
+			return nil, problem.New(400, "parameter_unknown", "KPI %s has no parameter %q; it has %s.", k.Name, name, k.paramNames())
+		}
+	}
+	args := make([]any, len(k.Params))
+	for i, p := range k.Params {
+		text, ok := given[p.Name]
+		switch {
+		case !ok && p.Default != "":
+			text = p.Default
+		case !ok && p.Optional:
+			continue
+		case !ok:
+			return nil, problem.New(400, "parameter_missing", "KPI %s needs the parameter %s.", k.Name, p.Name)
+		}
+		var err error
+		if args[i], err = p.value(text, knowsZone); err != nil {
+			return nil, err
+		}
+	}
+	return args, nil
+}
+
+func (k *KPI) paramNames() string {
+	if len(k.Params) == 0 {
+		return "none"
+	}
+	names := make([]string, len(k.Params))
+	for i, p := range k.Params {
+		names[i] = p.Name
+	}
+	return strings.Join(names, ", ")
+}
+
+func (p *Param) value(text string, knowsZone func(string) (bool, error)) (any, error) {
+	switch p.Type {
+	case "id":
+		return p.number(text, math.MaxInt64)
+	case "count":
+		return p.number(text, maxCount)
+	case "choice":
+		if slices.Contains(p.Choices, text) {
+			return text, nil
+		}
+		return nil, p.invalid(text, "one of "+strings.Join(p.Choices, ", "))
+	case "zone":
+		if text == "UTC" {
+			return text, nil
+		}
+		known, err := knowsZone(text)
+		if err != nil {
+			return nil, err
+		}
+		if known {
+			return text, nil
+		}
+		return nil, p.invalid(text, "the name of a time zone such as UTC or Europe/Berlin")
+	}
+	return nil, fmt.Errorf("parameter %s has the unknown type %s", p.Name, p.Type)
+}
+
+func (p *Param) number(text string, most int64) (any, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 1 || n > most {
+		return nil, p.invalid(text, fmt.Sprintf("a whole number from 1 to %d", most))
+	}
+	return n, nil
+}
+
+func (p *Param) invalid(text, want string) error {
+	if len(text) > 64 {
+		text = text[:64] + "…"
+	}
+	return problem.New(400, "parameter_invalid", "The parameter %s is %q; it must be %s.", p.Name, text, want)
+}

@@ -1,0 +1,166 @@
+package query
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	"mailwake/engine/event"
+)
+
+// store is one organisation: its instance, its hot segments, and how far both
+// have followed the tail and the catalog. The holder of turn may touch the
+// fields; queries read through a lease, without the turn.
+type store struct {
+	org  event.OrgID
+	opts *Options
+	turn chan struct{}
+
+	duck     *sql.DB // nil until the first query and after a failure
+	write    *sql.Conn
+	segments []*segment // oldest first; only the last one grows
+	serial   int        // names segments
+	from     event.Position
+	pulled   event.Position // tail rows before it are in a segment
+
+	lastEmail     event.EmailID
+	lastRecipient event.RecipientID
+}
+
+// lease is what one query reads: a View and the segments that hold its tail. It
+// keeps both from going away until release.
+type lease struct {
+	store    *store
+	duck     *sql.DB
+	view     View
+	segments []*segment
+}
+
+func newStore(org event.OrgID, o *Options) *store {
+	return &store{org: org, opts: o, turn: make(chan struct{}, 1)}
+}
+
+// lease takes a View and brings the instance up to it. Views are taken by turns,
+// so that each one starts where the one before it started or later.
+func (s *store) lease(ctx context.Context) (l *lease, err error) {
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer s.endTurn()
+	if s.duck == nil {
+		if err := s.open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	view, err := s.opts.Source.View(ctx, s.org)
+	if err != nil {
+		return nil, fmt.Errorf("view: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			view.Close()
+		}
+	}()
+	if err := s.pull(ctx, view); err != nil {
+		return nil, fmt.Errorf("copy tail: %w", err)
+	}
+	if err := s.copyCatalog(ctx); err != nil {
+		return nil, fmt.Errorf("copy catalog: %w", err)
+	}
+	l = &lease{store: s, duck: s.duck, view: view}
+	for _, g := range s.segments {
+		if g.last >= s.from {
+			g.readers.Add(1)
+			l.segments = append(l.segments, g)
+		}
+	}
+	return l, nil
+}
+
+// endTurn drops what nobody needs any more and lets the next one in.
+func (s *store) endTurn() {
+	s.dropStale()
+	<-s.turn
+}
+
+// release ends the lease. If another query has the turn it drops the segments
+// that became free, or its own release does.
+func (l *lease) release() {
+	for _, g := range l.segments {
+		g.readers.Add(-1)
+	}
+	l.view.Close()
+	select {
+	case l.store.turn <- struct{}{}:
+		l.store.endTurn()
+	default:
+	}
+}
+
+// with is the head of a query: the four published tables, as of the lease.
+func (l *lease) with() string {
+	var b strings.Builder
+	b.WriteString("WITH interactions AS NOT MATERIALIZED (\n")
+	union := ""
+	if files := l.view.Files(); len(files) > 0 {
+		fmt.Fprintf(&b, "SELECT %s FROM read_parquet([%s])", fileColumns, literals(files))
+		union = "\nUNION ALL "
+	}
+	from, to := l.view.Tail()
+	for _, g := range l.segments {
+		fmt.Fprintf(&b, "%sSELECT %s FROM %s WHERE pos >= %d AND pos < %d", union, hotColumns, g.table, from, to)
+		union = "\nUNION ALL "
+	}
+	if union == "" {
+		b.WriteString(nothing)
+	}
+	b.WriteString("),\n" + people)
+	return b.String()
+}
+
+func (s *store) open(ctx context.Context) (err error) {
+	if s.duck, err = openInstance(ctx, s.opts, s.org); err != nil {
+		return err
+	}
+	if s.write, err = s.duck.Conn(ctx); err != nil {
+		return errors.Join(fmt.Errorf("connect writer: %w", err), s.reset())
+	}
+	return nil
+}
+
+// reset throws the instance away, so that the next query starts with a new one.
+// Queries that still run on the old one end by themselves.
+func (s *store) reset() error {
+	var errs []error
+	for _, g := range s.segments {
+		errs = append(errs, g.seal())
+	}
+	if s.write != nil {
+		errs = append(errs, s.write.Close())
+	}
+	if s.duck != nil {
+		errs = append(errs, s.duck.Close())
+	}
+	*s = store{org: s.org, opts: s.opts, turn: s.turn, serial: s.serial}
+	return errors.Join(errs...)
+}
+
+// abandon resets the store if it still uses the instance bad, which DuckDB has
+// declared unusable. Its own errors say nothing new.
+func (s *store) abandon(bad *sql.DB) {
+	s.turn <- struct{}{}
+	defer s.endTurn()
+	if s.duck == bad {
+		_ = s.reset()
+	}
+}
+
+// close frees the instance; no query may be running.
+func (s *store) close() error {
+	s.turn <- struct{}{}
+	return s.reset()
+}
