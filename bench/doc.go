@@ -1,0 +1,18 @@
+// Package bench measures a mailwake server from outside, as any client sees it.
+//
+//	bench ── starts ──▶ mailwake serve, mailwake bench baseline   (own processes, loopback only)
+//	  ├─ Generator ─▶ GET /o/{token}.gif   closed loop (as fast as answers come) or open loop (fixed rate)
+//	  ├─ /proc     ─▶ CPU time and memory of the server alone
+//	  └─ client    ─▶ SQL, KPIs, metrics: what was stored, what is visible
+//
+// Three programs: Pixel compares durable pixel requests with the same HTTP server
+// that stores nothing, Fresh measures how soon an answered request is in a query,
+// Soak holds a rate for minutes and watches memory.
+//
+// Invariant: a figure is reported only of traffic whose every answer was counted
+// and found stored, exactly once, also after the server was stopped and started
+// again. Otherwise the programs return an error that says what differs.
+//
+// In an open loop the latency of a request counts from the moment it was due,
+// not from the moment it could be sent, so a server that stalls cannot hide it.
+package bench

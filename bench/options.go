@@ -1,0 +1,144 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// Setup says which server is measured and how; the zero value measures this very
+// program with its defaults.
+type Setup struct {
+	Binary    string   // mailwake; default: the running executable
+	ServeArgs []string // more arguments of `mailwake serve`, such as --storage
+	Env       []string // more environment of the servers, as NAME=value; MAILWAKE_* is not inherited
+	Dir       string   // where the data folder is made, itself made if missing; default: the folder for temporary files
+	Keep      bool     // leave the data folder there, for inspect and verify
+
+	Conns      int           // keep-alive connections; default 256
+	Threads    int           // threads that generate load; default a quarter of the cores, at least 1
+	Recipients int           // recipients whose pixels are asked for in turn; default 4,000
+	StopLimit  time.Duration // how long a server may take to start, or to drain and end; default 1 minute
+
+	Progress      io.Writer // told what is being done, if it is a terminal; may be nil
+	ForceProgress bool      // tell Progress even if it is no terminal, one line a step
+}
+
+// PixelOptions configure Pixel.
+type PixelOptions struct {
+	Setup
+	Rounds   int           // of baseline and mailwake each; default 3
+	Warmup   time.Duration // load before a measured round; default 2 s
+	Duration time.Duration // of a measured round; default 5 s
+}
+
+// FreshOptions configure Fresh.
+type FreshOptions struct {
+	Setup
+	Rate       float64       // background requests per second; default 1,000
+	Warmup     time.Duration // background and probes before what is measured; default 2 s
+	Duration   time.Duration // default 20 s
+	ProbeEvery time.Duration // pause between the starts of probes; default 50 ms
+}
+
+// SoakOptions configure Soak.
+type SoakOptions struct {
+	Setup
+	Rate        float64       // requests per second; default 20,000
+	Duration    time.Duration // default 10 minutes
+	SampleEvery time.Duration // default 5 s
+}
+
+// Bounds of what can be asked for; they keep a slip of the pen from filling a disk.
+const (
+	maxConns      = 16 << 10
+	maxThreads    = 256
+	maxRecipients = 1 << 20
+	maxRounds     = 100
+	maxDuration   = 24 * time.Hour
+	maxRate       = 1e6
+	maxProbes     = 100_000
+)
+
+func defaultTo[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+func (s *Setup) setDefaults(cores int) error {
+	if s.Binary == "" {
+		path, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("find this program: %w", err)
+		}
+		s.Binary = path
+	}
+	defaultTo(&s.Conns, 256)
+	defaultTo(&s.Threads, min(max(1, cores/4), s.Conns))
+	defaultTo(&s.Recipients, 4000)
+	defaultTo(&s.StopLimit, time.Minute)
+	return errors.Join(
+		within("connections", s.Conns, 1, maxConns),
+		within("threads", s.Threads, 1, min(maxThreads, max(s.Conns, 1))),
+		within("recipients", s.Recipients, 1, maxRecipients),
+		within("stop limit", s.StopLimit, time.Millisecond, maxDuration),
+	)
+}
+
+func (o *PixelOptions) setDefaults(cores int) error {
+	defaultTo(&o.Rounds, 3)
+	defaultTo(&o.Warmup, 2*time.Second)
+	defaultTo(&o.Duration, 5*time.Second)
+	return errors.Join(
+		o.Setup.setDefaults(cores),
+		within("rounds", o.Rounds, 1, maxRounds),
+		within("warm-up", o.Warmup, time.Millisecond, maxDuration),
+		within("duration", o.Duration, time.Millisecond, maxDuration),
+	)
+}
+
+func (o *FreshOptions) setDefaults(cores int) error {
+	defaultTo(&o.Rate, 1000)
+	defaultTo(&o.Warmup, 2*time.Second)
+	defaultTo(&o.Duration, 20*time.Second)
+	defaultTo(&o.ProbeEvery, 50*time.Millisecond)
+	err := errors.Join(
+		o.Setup.setDefaults(cores),
+		within("rate", o.Rate, 1, maxRate),
+		within("warm-up", o.Warmup, time.Millisecond, maxDuration),
+		within("duration", o.Duration, time.Millisecond, maxDuration),
+		within("probe interval", o.ProbeEvery, time.Millisecond, maxDuration),
+	)
+	if err != nil {
+		return err
+	}
+	return within("probes", o.probes(), 2, maxProbes)
+}
+
+// probes is how many recipients the prober may need; each is used once.
+func (o *FreshOptions) probes() int {
+	return int((o.Warmup+o.Duration)/o.ProbeEvery) + 1
+}
+
+func (o *SoakOptions) setDefaults(cores int) error {
+	defaultTo(&o.Rate, 20_000)
+	defaultTo(&o.Duration, 10*time.Minute)
+	defaultTo(&o.SampleEvery, 5*time.Second)
+	return errors.Join(
+		o.Setup.setDefaults(cores),
+		within("rate", o.Rate, 1, maxRate),
+		within("duration", o.Duration, 10*time.Millisecond, maxDuration),
+		within("sample interval", o.SampleEvery, time.Millisecond, o.Duration/4),
+	)
+}
+
+func within[T int | float64 | time.Duration](name string, v, low, high T) error {
+	if v < low || v > high {
+		return fmt.Errorf("bench: %s is %v; it must be from %v to %v", name, v, low, high)
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package bench
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func pixelOptions(t *testing.T, flaws string) PixelOptions {
+	return PixelOptions{Setup: fakeSetup(t, flaws), Rounds: 2, Warmup: 10 * time.Millisecond, Duration: 40 * time.Millisecond}
+}
+
+func TestPixel(t *testing.T) {
+	o := pixelOptions(t, "")
+	var said bytes.Buffer
+	o.Progress, o.ForceProgress = &said, true
+	r, err := Pixel(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Events == 0 || r.Stored != r.Events {
+		t.Errorf("answered %d, stored %d", r.Events, r.Stored)
+	}
+	if len(r.Baseline.Rounds) != 2 || len(r.Mailwake.Rounds) != 2 {
+		t.Errorf("%d baseline and %d mailwake rounds", len(r.Baseline.Rounds), len(r.Mailwake.Rounds))
+	}
+	for _, round := range append(r.Baseline.Rounds, r.Mailwake.Rounds...) {
+		if round.Requests == 0 || round.Events <= round.Requests || round.Latency.P50 <= 0 || round.EventsPerSecond <= 0 || round.PeakMiB <= 0 {
+			t.Errorf("round without figures: %+v", round)
+		}
+	}
+	if got := r.Mailwake.PerSecond / r.Baseline.PerSecond; r.Ratio != got || got <= 0 {
+		t.Errorf("ratio %v, want %v", r.Ratio, got)
+	}
+	if !strings.Contains(said.String(), "round 2 of 2: mailwake, measuring\n") {
+		t.Errorf("progress: %s", said.String())
+	}
+	if left, _ := os.ReadDir(o.Dir); len(left) != 0 {
+		t.Errorf("the data folder was left behind: %v", left)
+	}
+	checkReport(t, &r, []string{"baseline 2", "mailwake, median", "ratio", "stored = answered"}, []string{"ratio", "cpu_ratio", "cpu_ratio_with_drain"})
+}
+
+type report interface {
+	WriteText(w io.Writer) error
+	OK() bool
+}
+
+// checkReport looks for words in the text and for keys in the JSON of a report.
+func checkReport(t *testing.T, r report, words, keys []string) {
+	t.Helper()
+	var text bytes.Buffer
+	if err := r.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range words {
+		if !strings.Contains(text.String(), word) {
+			t.Errorf("no %q in:\n%s", word, text.String())
+		}
+	}
+	raw, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var object map[string]any
+	if err := json.Unmarshal(raw, &object); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range append(keys, "machine", "events", "stored", "checks") {
+		if object[key] == nil {
+			t.Errorf("no %q in %s", key, raw)
+		}
+	}
+	machine, _ := object["machine"].(map[string]any)
+	if machine["cores"] == 0.0 || machine["sync_p50_us"] == 0.0 || machine["kernel"] == "" || machine["file_system"] == "" {
+		t.Errorf("machine: %v", machine)
+	}
+}
+
+func TestPixelFlaws(t *testing.T) {
+	for flaws, want := range map[string]string{
+		"lose=50":   "opens are stored",
+		"forget=1":  "after a restart: ",
+		"die=60":    "mailwake ended: exit status 3; its last output:\nfake: out of luck",
+		"refuse=50": "answers were not 200",
+		"blocked=1": `follow state "blocked"`,
+		"noserve=1": "the disk is on fire",
+		"away=1":    "192.0.2.1:80 is not a loopback address",
+	} {
+		t.Run(flaws, func(t *testing.T) {
+			t.Parallel()
+			o := pixelOptions(t, flaws)
+			_, err := Pixel(t.Context(), o)
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Fatalf("got %v, want %q", err, want)
+			}
+			var count *CountError
+			if isCount := errors.As(err, &count); isCount != (flaws == "lose=50" || flaws == "forget=1") {
+				t.Errorf("a CountError: %v (%v)", isCount, err)
+			} else if isCount && count.Stored >= count.Answered {
+				t.Errorf("lost opens, but %+v", count)
+			}
+			if left, _ := os.ReadDir(o.Dir); len(left) != 0 {
+				t.Errorf("the data folder was left behind: %v", left)
+			}
+		})
+	}
+}
+
+func TestFresh(t *testing.T) {
+	o := FreshOptions{Setup: fakeSetup(t, ""), Rate: 500, Warmup: 20 * time.Millisecond, Duration: 100 * time.Millisecond, ProbeEvery: 4 * time.Millisecond}
+	r, err := Fresh(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Misses != 0 || r.Probes < 2 || r.SQL.Count == 0 || r.KPI.Count == 0 || r.SQL.Count+r.KPI.Count != r.Probes || r.Ack.Count != r.Probes {
+		t.Errorf("probes: %+v", r)
+	}
+	if want := int64(10 + 50); r.Stored != r.Events || r.Events < want+r.Probes || r.Load.Requests != 50 || r.Load.Unsent != 0 {
+		t.Errorf("answered %d, stored %d, background %+v", r.Events, r.Stored, r.Load)
+	}
+	checkReport(t, &r, []string{"answer → SQL count", "missed by the first query"}, []string{"sql", "kpi"})
+}
+
+func TestFreshMiss(t *testing.T) {
+	o := FreshOptions{Setup: fakeSetup(t, "late=1"), Rate: 1, Warmup: 8 * time.Millisecond, Duration: 60 * time.Millisecond, ProbeEvery: 4 * time.Millisecond}
+	r, err := Fresh(t.Context(), o)
+	if err != nil && !errors.As(err, new(*CountError)) {
+		t.Fatal(err)
+	}
+	if r.Misses == 0 {
+		t.Error("a server whose first query does not count was not found out")
+	}
+	r.summarise()
+	if r.OK() {
+		t.Error("a report with misses passes")
+	}
+}
+
+func TestSoak(t *testing.T) {
+	o := SoakOptions{Setup: fakeSetup(t, ""), Rate: 2000, Duration: 200 * time.Millisecond, SampleEvery: 10 * time.Millisecond}
+	r, err := Soak(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Events != 400 || r.Stored != 400 || len(r.Samples) < 5 {
+		t.Errorf("answered %d, stored %d, %d samples", r.Events, r.Stored, len(r.Samples))
+	}
+	if s := r.Samples[1]; s.LogMiB != 1 || s.TailRows != 42 || s.RSSMiB <= 0 || r.RSSMax < s.RSSMiB || r.RSSAt[3] <= 0 {
+		t.Errorf("sample %+v of %+v", s, r)
+	}
+	checkReport(t, &r, []string{"RSS, MiB", "slope/min"}, []string{"samples", "slope_mb_per_minute"})
+}
+
+func TestSoakWithoutMetrics(t *testing.T) {
+	o := SoakOptions{Setup: fakeSetup(t, "nometrics=1"), Rate: 100, Duration: 10 * time.Second, SampleEvery: time.Second}
+	start := time.Now()
+	_, err := Soak(t.Context(), o)
+	if err == nil || !strings.Contains(err.Error(), "no mailwake_log_bytes") {
+		t.Fatalf("got %v", err)
+	}
+	if time.Since(start) > 9*time.Second {
+		t.Error("the load went on after the samples had failed")
+	}
+}

@@ -1,0 +1,88 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// clockTick is the unit of CPU times in /proc: USER_HZ is 100 on every port of
+// Linux that Go runs on.
+const clockTick = 10 * time.Millisecond
+
+// Usage is what a process uses.
+type Usage struct {
+	CPU  time.Duration // user and system, all threads, since its start
+	RSS  int64         // resident bytes now
+	Peak int64         // most resident bytes so far
+}
+
+func usageOf(pid int) (Usage, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return Usage{}, fmt.Errorf("read CPU time: %w", err)
+	}
+	cpu, err := parseStat(stat)
+	if err != nil {
+		return Usage{}, err
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return Usage{}, fmt.Errorf("read memory: %w", err)
+	}
+	rss, err := parseKB(status, "VmRSS:")
+	if err != nil {
+		return Usage{}, err
+	}
+	peak, err := parseKB(status, "VmHWM:")
+	return Usage{CPU: cpu, RSS: rss, Peak: peak}, err
+}
+
+// parseStat returns utime + stime of /proc/PID/stat. The name of the program, in
+// parentheses, may hold spaces and parentheses of its own.
+func parseStat(b []byte) (time.Duration, error) {
+	i := bytes.LastIndexByte(b, ')')
+	fields := strings.Fields(string(b[i+1:]))
+	const utime, stime = 11, 12 // after the name
+	if i < 0 || len(fields) <= stime {
+		return 0, fmt.Errorf("read CPU time: %.80q", b)
+	}
+	var ticks int64
+	for _, f := range []string{fields[utime], fields[stime]} {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read CPU time: %w", err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * clockTick, nil
+}
+
+// parseKB returns a size of /proc/PID/status or /proc/meminfo in bytes.
+func parseKB(b []byte, name string) (int64, error) {
+	for line := range strings.Lines(string(b)) {
+		rest, ok := strings.CutPrefix(line, name)
+		if !ok {
+			continue
+		}
+		kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read %s %w", name, err)
+		}
+		return kb << 10, nil
+	}
+	return 0, fmt.Errorf("read memory: no %s", name)
+}
+
+// ownCPU is the CPU time of this program, which generates the load.
+func ownCPU() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
