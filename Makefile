@@ -1,0 +1,70 @@
+# mailwake: `make` alone lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.ONESHELL:
+.SHELLFLAGS := -eu -o pipefail -c
+
+# DuckDB's Arrow interface is behind a build tag.
+export GOFLAGS := -tags=duckdb_arrow
+export CGO_ENABLED := 1
+
+GOLANGCI := v2.15.0
+AZURITE  := engine/blob/blobtest/azurite
+FUZZTIME ?= 30s
+ROUNDS   ?= 200
+SEEDS    ?= 1000
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+run: ## start a demo: a server, followed mails, mail clients, KPIs moving (Ctrl-C ends it)
+	@go run ./cmd/mailwake demo
+
+build: ## build bin/mailwake
+	@go build -trimpath -o bin/mailwake ./cmd/mailwake
+
+setup: $(AZURITE)/node_modules/.installed ## install Azurite, the tests' blob server, as locked
+
+$(AZURITE)/node_modules/.installed: $(AZURITE)/package-lock.json
+	@npm ci --prefix $(AZURITE) --no-audit --no-fund --loglevel=error
+	touch $@
+
+test: setup ## run all tests, also against Azurite and with crashes of the real binary
+	@go test -timeout 15m ./...
+
+check: fmt vet lint setup ## what CI runs: format, vet, lint, tests with the race detector, fuzz
+	@go test -race -timeout 20m ./...
+	$(MAKE) --no-print-directory fuzz
+
+fmt:
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "run gofmt on: $$out"; exit 1; }
+
+vet:
+	@go vet ./...
+
+lint: bin/golangci-lint-$(GOLANGCI)
+	@$< run ./...
+
+bin/golangci-lint-$(GOLANGCI):
+	@mkdir -p bin
+	GOFLAGS= GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+	mv bin/golangci-lint $@
+
+fuzz: ## fuzz tokens, HTML instrumentation and the log reader, FUZZTIME (30s) each
+	@go test -run '^$$' -fuzz FuzzOpen -fuzztime $(FUZZTIME) ./ingest/token
+	go test -run '^$$' -fuzz FuzzInstrument -fuzztime $(FUZZTIME) ./ingest/follow
+	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./engine/wal
+
+simulate: setup ## SEEDS (1000) random histories against a model, ROUNDS (200) kill -9 of the real binary
+	@MAILWAKE_SEEDS=$(SEEDS) go test -count=1 -timeout 60m -run 'TestSimulate' -v ./engine | grep -v '^=== RUN\|--- PASS: TestSimulate/'
+	MAILWAKE_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -run 'TestCrash' -v ./cmd/mailwake
+
+bench: build ## measure ingest, freshness, flush, commit (figures go into ARCHITECTURE.md)
+	@bin/mailwake bench pixel
+	bin/mailwake bench fresh
+	go test -run '^$$' -bench . -benchmem ./engine/... ./ingest/... ./query
+
+clean: ## remove what was built
+	@rm -rf bin mailwake-data
+
+.PHONY: help run build setup test check fmt vet lint fuzz simulate bench clean

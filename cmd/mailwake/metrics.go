@@ -1,0 +1,54 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"mailwake/engine/blob"
+)
+
+// metrics exports the readings of the stack. No label ever holds an address, a
+// token or an organisation.
+func metrics(st *stack) *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	count := func(name, help string, labels prometheus.Labels, read func() float64) {
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "mailwake", Name: name, Help: help, ConstLabels: labels}, read))
+	}
+	gauge := func(name, help string, read func() float64) {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "mailwake", Name: name, Help: help}, read))
+	}
+	eng, public := st.engine, st.public
+	count("events_appended_total", "Events made durable.", nil, func() float64 { return float64(eng.Stats().Appended) })
+	count("events_flushed_total", "Events committed to tables.", nil, func() float64 { return float64(eng.Stats().Flushed) })
+	count("flushes_total", "Flushes committed.", nil, func() float64 { return float64(eng.Stats().Flushes) })
+	count("flush_failures_total", "Flushes that failed and are tried again.", nil, func() float64 { return float64(eng.Stats().FlushFailures) })
+	gauge("log_bytes", "Bytes of log not yet trimmed.", func() float64 { return float64(eng.Stats().LogBytes) })
+	gauge("tail_rows", "Events not yet in a table.", func() float64 { return float64(eng.Stats().TailRows) })
+	gauge("tail_age_seconds", "Age of the oldest event not yet in a table.", func() float64 { return eng.Stats().TailAge.Seconds() })
+
+	count("public_requests_total", "Requests answered on the public plane.", prometheus.Labels{"kind": "pixel"}, func() float64 { return float64(public.Stats().Pixels) })
+	count("public_requests_total", "Requests answered on the public plane.", prometheus.Labels{"kind": "click"}, func() float64 { return float64(public.Stats().Clicks) })
+	outcome := func(name string, read func() float64) {
+		count("public_outcomes_total", "What became of requests on the public plane.", prometheus.Labels{"outcome": name}, read)
+	}
+	outcome("recorded", func() float64 { return float64(public.Stats().Recorded) })
+	outcome("invalid_token", func() float64 { return float64(public.Stats().Invalid) })
+	outcome("not_allowed", func() float64 { return float64(public.Stats().NotAllowed) })
+	outcome("prefetched", func() float64 { return float64(public.Stats().Prefetched) })
+	outcome("not_recorded", func() float64 { return float64(public.Stats().NotRecorded) })
+
+	store := st.node.store
+	for op, read := range map[string]func(blob.Stats) blob.OpStats{
+		"put": func(s blob.Stats) blob.OpStats { return s.Put }, "get": func(s blob.Stats) blob.OpStats { return s.Get },
+		"stat": func(s blob.Stats) blob.OpStats { return s.Stat }, "list": func(s blob.Stats) blob.OpStats { return s.List },
+		"delete": func(s blob.Stats) blob.OpStats { return s.Delete },
+	} {
+		labels := prometheus.Labels{"op": op}
+		count("store_calls_total", "Calls of the blob store.", labels, func() float64 { return float64(read(store.Stats()).Calls) })
+		count("store_errors_total", "Calls of the blob store that failed.", labels, func() float64 { return float64(read(store.Stats()).Errors) })
+		count("store_bytes_total", "Bytes to and from the blob store.", labels, func() float64 { return float64(read(store.Stats()).Bytes) })
+		count("store_busy_seconds_total", "Time spent inside the blob store.", labels, func() float64 { return read(store.Stats()).Busy.Seconds() })
+	}
+	return reg
+}

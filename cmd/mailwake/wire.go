@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"mailwake/engine"
+	"mailwake/engine/event"
+	"mailwake/ingest"
+	"mailwake/ingest/follow"
+	"mailwake/query"
+)
+
+// openQuery puts the query layer on top of the engine's views.
+func openQuery(f storeFlags, n *node, eng *engine.Engine) (*query.DB, error) {
+	return query.Open(query.Options{
+		Source:  query.SourceFunc(func(ctx context.Context, org event.OrgID) (query.View, error) { return eng.View(ctx, org) }),
+		Catalog: n.registry,
+		Folders: func(org event.OrgID) ([]string, error) {
+			o, ok := n.registry.Snapshot().Org(org)
+			if !ok {
+				return nil, engine.ErrUnknownOrg
+			}
+			folder, err := n.lake.Folder(o.Name)
+			return []string{folder}, err
+		},
+		TempDir:     filepath.Join(f.Data, "tmp"),
+		MemoryLimit: f.QueryMB << 20,
+	})
+}
+
+// handler is the whole private plane.
+func (s *server) handler(at addresses) (http.Handler, error) {
+	st := &s.stack
+	mux := health(s.ready)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics(st), promhttp.HandlerOpts{}))
+	api := newAPI(mux, st.node.registry, s.logger)
+	ingest.RegisterOrgs(api, st.node.registry, st.engine)
+	ingest.RegisterEmails(api, st.node.registry, &follow.Service{
+		Registry: st.node.registry, Engine: st.engine, Tokens: st.tokens, BaseURL: at.Public,
+	})
+	query.Register(api, query.HTTPOptions{DB: st.query, Org: func(_ context.Context, name string) (event.OrgID, error) {
+		o, err := st.node.registry.OrgByName(name)
+		return o.ID, err
+	}})
+	return mux, nil
+}
