@@ -108,6 +108,7 @@ func Open(ctx context.Context, opts Options) (e *Engine, err error) {
 	if err != nil {
 		return nil, err
 	}
+	e.mu.delivered = mark // a log that is gone goes on after it
 	lo := opts.Log
 	lo.Dir, lo.LimitBytes, lo.Next, lo.OnDurable = filepath.Join(opts.Dir, "wal"), opts.LogLimit, mark+1, e.deliver
 	if e.log, err = wal.Open(lo); err != nil {

@@ -2,9 +2,15 @@ package engine_test
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 
+	"mailwake/engine/blob"
 	"mailwake/engine/blob/blobtest"
 	"mailwake/engine/event"
 	"mailwake/engine/wal/waltest"
@@ -90,6 +96,10 @@ func (w *world) flushTwisted(n *node) {
 	org, at, twist := w.anyOrg(), int64(1+w.rng.IntN(12)), flushTwists[w.rng.IntN(len(flushTwists))]
 	if twist == conflict && w.other(n) == nil {
 		twist = downAfter
+	}
+	if w.rng.IntN(5) == 0 {
+		w.flushUnanswered(n, org)
+		return
 	}
 	w.logf("%v: flush org %d; at operation %d %s", n, org, at, twist)
 	before := len(w.model.calls)
@@ -188,4 +198,62 @@ func (w *world) flushTrimFault(n *node) {
 	if err == nil {
 		w.flushed(n, org, before)
 	}
+}
+
+// putHook calls after, if set, when a Put has taken effect.
+type putHook struct {
+	blob.Store
+	after func(key string)
+}
+
+func (p *putHook) Put(ctx context.Context, key string, r io.ReadSeeker, ifAbsent bool) error {
+	err := p.Store.Put(ctx, key, r, ifAbsent)
+	if err == nil && p.after != nil {
+		p.after(key)
+	}
+	return err
+}
+
+// flushUnanswered flushes org on n. The commit takes effect, but the node does
+// not learn of it: its own statement comes too late, and with it the store goes
+// down. Then life goes on, often without a look at the table.
+func (w *world) flushUnanswered(n *node, org event.OrgID) {
+	w.logf("%v: flush org %d; the commit's answer is lost", n, org)
+	n.store.after = func(key string) {
+		if !strings.HasSuffix(key, ".metadata.json") {
+			return
+		}
+		n.store.after = nil
+		if err := w.moveCatalog(w.store.URL(key), org); err != nil {
+			w.errorf("move the catalog: %v", err)
+		}
+		n.faults.Script(down)
+	}
+	err := n.eng.Flush(context.Background(), org)
+	happened := n.store.after == nil
+	n.store.after = nil
+	n.faults.Script(nil)
+	w.logf("  %v", err)
+	switch {
+	case happened && err == nil:
+		w.errorf("flush of org %d on %v works without an answer", org, n)
+	case err != nil && !happened && !n.stopped:
+		w.errorf("flush of org %d on %v: %v", org, n, err)
+	}
+	if w.rng.IntN(2) == 0 {
+		w.append(n)
+		w.flush(n, org)
+	}
+}
+
+// moveCatalog makes location the current metadata of org's table.
+func (w *world) moveCatalog(location string, org event.OrgID) (err error) {
+	db, err := sql.Open("sqlite", w.catalog())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	_, err = db.Exec(`UPDATE iceberg_tables SET previous_metadata_location = metadata_location, metadata_location = ? WHERE table_namespace = ?`,
+		location, fmt.Sprintf("org-%d", org))
+	return err
 }

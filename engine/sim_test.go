@@ -139,7 +139,10 @@ func (w *world) hold(n *node) {
 
 // viewFault takes a View while the store fails: it is right or an error.
 func (w *world) viewFault(n *node) {
-	org, at := w.anyOrg(), 1+w.rng.IntN(4)
+	org, at := w.anyOrg(), 1+w.rng.IntN(10)
+	if len(n.views) == 0 {
+		n.clearCache()
+	}
 	n.faults.Script(failFrom(at))
 	v, err := n.eng.View(context.Background(), org)
 	n.faults.Script(nil)

@@ -53,6 +53,7 @@ type node struct {
 	id     uint8
 	disk   *waltest.Disk
 	faults *blobtest.Faulty
+	store  *putHook // on top of faults
 	lake   *lake.Lake
 	eng    *engine.Engine
 	// stopped: an fsync failed, the log takes nothing until it is opened again.
@@ -82,6 +83,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	}
 	for _, n := range w.nodes {
 		n.faults = blobtest.NewFaulty(w.store)
+		n.store = &putHook{Store: n.faults}
 		n.open()
 	}
 	t.Cleanup(w.close)
@@ -131,7 +133,7 @@ func (n *node) String() string { return "node " + strconv.Itoa(int(n.id)) }
 func (n *node) tryOpen() error {
 	ctx := context.Background()
 	l, err := lake.Open(ctx, lake.Options{
-		Store: n.faults, CatalogPath: filepath.Join(n.w.dir, "catalog.db"), CacheDir: n.cacheDir(),
+		Store: n.store, CatalogPath: n.w.catalog(), CacheDir: n.cacheDir(),
 		Logger: slog.New(slog.DiscardHandler), ExpireEvery: n.w.expire,
 	})
 	if err != nil {
@@ -155,7 +157,16 @@ func (n *node) open() {
 	}
 }
 
+func (w *world) catalog() string { return filepath.Join(w.dir, "catalog.db") }
+
 func (n *node) cacheDir() string { return filepath.Join(n.w.dir, fmt.Sprintf("cache-%d", n.id)) }
+
+// clearCache removes the local copies of blobs.
+func (n *node) clearCache() {
+	if err := os.RemoveAll(n.cacheDir()); err != nil {
+		n.w.t.Fatal(err)
+	}
+}
 
 // shut closes Engine and Lake; the log of a node that has lost power cannot end
 // well.
@@ -221,9 +232,7 @@ func (n *node) crashInOpen() {
 // without an answer.
 func (n *node) comeBack() {
 	if n.w.rng.IntN(3) == 0 {
-		if err := os.RemoveAll(n.cacheDir()); err != nil {
-			n.w.t.Fatal(err)
-		}
+		n.clearCache()
 	}
 	n.open()
 	n.w.settle(n, n.w.model.calls)

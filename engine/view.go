@@ -35,9 +35,10 @@ func (e *Engine) View(ctx context.Context, org event.OrgID) (v *View, err error)
 		return nil, fmt.Errorf("refresh table of %s: %w", t.name, err)
 	}
 	v = e.capture(t)
+	taken := v // a return of an error sets v to nil
 	defer func() {
 		if err != nil {
-			v.Close()
+			taken.Close()
 		}
 	}()
 	for _, f := range v.snapshot.Files() {

@@ -4,17 +4,19 @@ import (
 	"context"
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"mailwake/engine/event"
+	"mailwake/engine/problem"
 	"mailwake/engine/registry"
 	"mailwake/ingest/follow"
 )
 
 // maxFollowBody bounds a request to follow an email, in bytes: the HTML at its
-// own limit, quoted as JSON, and the recipients.
-const maxFollowBody = 8 << 20
+// own limit, of which JSON may take six bytes for one, and the recipients.
+const maxFollowBody = 16 << 20
 
 // senders may follow emails and see what they have followed.
 var senders = map[string]any{"roles": []registry.Role{registry.RoleSender}}
@@ -67,7 +69,8 @@ type emailList struct {
 
 type followInput struct {
 	OrgPath
-	Body follow.Request
+	RawBody []byte
+	Body    follow.Request
 }
 
 // RegisterEmails adds the operations on emails.
@@ -80,6 +83,9 @@ func RegisterEmails(api huma.API, reg *registry.Registry, service *follow.Servic
 		org, err := reg.OrgByName(in.Org)
 		if err != nil {
 			return nil, err
+		}
+		if !utf8.Valid(in.RawBody) { // the JSON decoder would replace what is not
+			return nil, problem.New(422, "invalid_utf8", "The request is not valid UTF-8.")
 		}
 		resp, err := service.Follow(ctx, org.ID, in.Body)
 		if err != nil {

@@ -111,7 +111,7 @@ func (g *gate) trim(ctx context.Context, text string, tree json.RawMessage) (str
 		if err != nil {
 			return "", err
 		}
-		if !p.Error && len(p.Statements) == 1 && string(p.Statements[0]) == string(tree) {
+		if len(p.Statements) == 1 && string(p.Statements[0]) == string(tree) {
 			text = text[:end]
 		}
 	}

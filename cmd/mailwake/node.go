@@ -51,9 +51,10 @@ func lockFolder(dir string) (io.Closer, error) {
 // openNode opens the registry and the lake of a data folder that is locked.
 func openNode(ctx context.Context, flags storeFlags, logger *slog.Logger) (n *node, err error) {
 	n = &node{flags: flags}
+	opened := n // a return of an error sets n to nil
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, n.Close())
+			err = errors.Join(err, opened.Close())
 		}
 	}()
 	store, err := blob.Open(ctx, flags.Storage, os.Getenv)

@@ -36,13 +36,14 @@ const patience = 60 * time.Second
 
 // process is a running mailwake server.
 type process struct {
-	t   testing.TB
-	cmd *exec.Cmd
-	dir string
-	at  addresses
-	key string
-	log *lockedBuffer
-	out chan error // the result of Wait, once
+	t     testing.TB
+	cmd   *exec.Cmd
+	dir   string
+	at    addresses
+	key   string
+	log   *lockedBuffer
+	ready chan struct{} // closed when the server says so
+	out   chan error    // the result of Wait, once
 }
 
 type lockedBuffer struct {
@@ -72,7 +73,15 @@ func binary(ctx context.Context, env []string, args ...string) *exec.Cmd {
 // serve starts a server on dir and waits until it says that it is ready.
 func serve(t testing.TB, dir string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, dir: dir, log: new(lockedBuffer), out: make(chan error, 1)}
+	p := begin(t, dir, env, args...)
+	p.awaitReady()
+	return p
+}
+
+// begin starts a server and does not wait.
+func begin(t testing.TB, dir string, env []string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, dir: dir, log: new(lockedBuffer), ready: make(chan struct{}), out: make(chan error, 1)}
 	p.cmd = binary(t.Context(), env, append([]string{"serve", "--data", dir, "--public", "127.0.0.1:0", "--private", "127.0.0.1:0"}, args...)...)
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -81,10 +90,9 @@ func serve(t testing.TB, dir string, env []string, args ...string) *process {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ready := make(chan struct{})
 	go func() {
 		lines := bufio.NewScanner(io.TeeReader(stderr, p.log))
-		once := sync.OnceFunc(func() { close(ready) })
+		once := sync.OnceFunc(func() { close(p.ready) })
 		for lines.Scan() {
 			if strings.Contains(lines.Text(), "msg=ready") {
 				once()
@@ -92,27 +100,31 @@ func serve(t testing.TB, dir string, env []string, args ...string) *process {
 		}
 		p.out <- p.cmd.Wait()
 	}()
+	t.Cleanup(func() { _ = p.cmd.Process.Kill() })
+	return p
+}
+
+func (p *process) awaitReady() {
+	p.t.Helper()
 	select {
-	case <-ready:
+	case <-p.ready:
 	case err := <-p.out:
-		t.Fatalf("server ended before it was ready: %v\n%s", err, p.log)
+		p.t.Fatalf("server ended before it was ready: %v\n%s", err, p.log)
 	case <-time.After(patience):
-		t.Fatalf("server not ready in %v\n%s", patience, p.log)
+		p.t.Fatalf("server not ready in %v\n%s", patience, p.log)
 	}
-	text, err := os.ReadFile(filepath.Join(dir, serverFile))
+	text, err := os.ReadFile(filepath.Join(p.dir, serverFile))
 	if err == nil {
 		err = json.Unmarshal(text, &p.at)
 	}
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
-	key, err := os.ReadFile(filepath.Join(dir, keyFile))
+	key, err := os.ReadFile(filepath.Join(p.dir, keyFile))
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	p.key = strings.TrimSpace(string(key))
-	t.Cleanup(func() { _ = p.cmd.Process.Kill() })
-	return p
 }
 
 // kill ends the server at once, as a crash would.

@@ -166,10 +166,15 @@ func TestRemoveStartsOver(t *testing.T) {
 	if s.Rows() != 25 {
 		t.Fatalf("rows = %d, want 25", s.Rows())
 	}
+	news := write(t, tbl, 7, 4)
+	commit(t, tbl, Change{Add: []File{news}})
+	if s := commit(t, other, Change{Remove: []File{news}}); s.Rows() != 25 {
+		t.Fatalf("rows = %d after removing a file this lake had not seen, want 25", s.Rows())
+	}
 	if _, err := other.Commit(t.Context(), Change{Remove: []File{a}}); !errors.Is(err, ErrStale) {
 		t.Fatalf("removing what another node removed = %v, want ErrStale", err)
 	}
-	checkPlan(t, tbl, folder)
+	checkPlan(t, other, folder)
 }
 
 func TestMarkNeverMovesBack(t *testing.T) {

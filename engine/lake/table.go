@@ -102,8 +102,13 @@ func (t *Table) open(ctx context.Context) error {
 // Snapshot returns the latest version this process knows of, without IO.
 func (t *Table) Snapshot() *Snapshot { return t.current.Load().snapshot }
 
-// Refresh reads what other processes have committed.
+// Refresh reads what other processes have committed. When nothing was, it asks
+// the catalog only: it waits for no commit and needs no store.
 func (t *Table) Refresh(ctx context.Context) (*Snapshot, error) {
+	location, err := t.lake.metadataLocation(ctx, t.org)
+	if s := t.current.Load(); err == nil && location == s.iceberg.MetadataLocation() {
+		return s.snapshot, nil
+	}
 	unlock, err := t.lock(ctx)
 	if err != nil {
 		return nil, err

@@ -142,6 +142,11 @@ func TestBoundsNameNobody(t *testing.T) {
 			}
 			bounded++
 		}
+		for _, id := range []int{9, 11, 12, 14, 15} {
+			if n, ok := df.NullValueCounts()[id]; ok {
+				t.Errorf("field %d has a count of %d nulls", id, n)
+			}
+		}
 	}
 	if bounded != 2 {
 		t.Errorf("%d bounds found, want those of one file", bounded)
@@ -223,6 +228,34 @@ func TestForeignTablesAreRefused(t *testing.T) {
 	})
 	if _, err := dirLake(t, folder).Table(t.Context(), "acme"); err == nil || !strings.Contains(err.Error(), "another schema") {
 		t.Errorf("Table = %v, want another schema", err)
+	}
+}
+
+// TestLostRaceInTheCatalog: another commit comes between reading the catalog
+// and writing it. Both must be in the table, and nothing left behind.
+func TestLostRaceInTheCatalog(t *testing.T) {
+	folder := t.TempDir()
+	faulty := blobtest.NewFaulty(nil)
+	tbl := tableOf(t, dirLake(t, folder, func(o *Options) { faulty.Store, o.Store = o.Store, faulty }))
+	other := tableOf(t, dirLake(t, folder))
+	f := write(t, other, 10, 2)
+	races := 0
+	faulty.Script(func(op blobtest.Op, key string) blobtest.Fault {
+		if op == blobtest.OpPut && strings.HasSuffix(key, ".json") && races == 0 {
+			races++
+			commit(t, other, Change{Add: []File{f}, Node: "n2", Mark: 1})
+		}
+		return blobtest.Fault{}
+	})
+	s := commit(t, tbl, Change{Add: []File{write(t, tbl, 10, 1)}, Node: "n1", Mark: 1})
+	if s.Rows() != 20 || s.Mark("n1") != 1 || s.Mark("n2") != 1 || races != 1 {
+		t.Errorf("after a race: %d rows, marks %v", s.Rows(), s.marks)
+	}
+	metadata := slices.DeleteFunc(blobtest.Keys(t, faulty, tbl.lake.tableKey("acme")+"/metadata/"), func(k string) bool {
+		return !strings.HasSuffix(k, ".json")
+	})
+	if len(metadata) != 3 {
+		t.Errorf("metadata = %q, want that of the new table and of two commits", metadata)
 	}
 }
 

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -208,7 +209,7 @@ func (w *window) at(off int64, n int) ([]byte, error) {
 			w.buf = make([]byte, size)
 		}
 		got, err := w.r.ReadAt(w.buf[:cap(w.buf)], off)
-		if err != nil && err != io.EOF { //nolint:errorlint // io.ReaderAt returns io.EOF itself
+		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("read segment at %d: %w", off, err)
 		}
 		w.off, w.buf = off, w.buf[:got]

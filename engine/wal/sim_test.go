@@ -29,7 +29,7 @@ func TestSimulate(t *testing.T) {
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			newSim(t, seed).run(40)
+			newSim(t, seed).run(30)
 		})
 	}
 }
@@ -58,7 +58,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 	s := &sim{t: t, rng: rand.New(rand.NewPCG(seed, 1)), disk: waltest.NewDisk()}
 	s.mu.acked, s.mu.failed, s.mu.never = map[int]LSN{}, map[int]bool{}, map[int]bool{}
 	s.mu.durable = map[LSN]string{}
-	s.opt = Options{Dir: dir, SegmentBytes: 512 << s.rng.IntN(5), OnDurable: s.onDurable}
+	s.opt = Options{Dir: dir, SegmentBytes: 1024 << s.rng.IntN(5), OnDurable: s.onDurable}
 	return s
 }
 

@@ -155,7 +155,7 @@ func (s *scanner) plausible(pos int64) (h header, ok bool, err error) {
 	}
 	typ, length, err := s.frame(pos)
 	if err != nil || typ != segment.FrameEntry || length > maxEntry {
-		return h, false, nil //nolint:nilerr // a frame that is not one is the answer
+		return h, false, nil // an error here is the answer: not a frame
 	}
 	h, ok = readHeader(b[frameHeader:])
 	return h, ok && h.length == int(length)-headerLen, nil

@@ -1,0 +1,35 @@
+//go:build !race
+
+package engine_test
+
+import (
+	"context"
+	"testing"
+)
+
+// A tail of more rows than one flush takes is cut between groups of the log:
+// each commit's mark covers whole groups, and no row is lost at the cut.
+func TestFlushOfLongTail(t *testing.T) {
+	const calls, rows = 17, 63_000 // 2^20 is in the middle of the last call
+	b := newBench(t)
+	e := b.open()
+	for i := range calls {
+		mustAppend(t, e, opens(b.org, i*rows+1, rows))
+	}
+	mustAppend(t, e, opens(b.org, calls*rows+1, 7))
+	mustFlush(t, e, b.org)
+	if s := e.Stats(); s.Flushes != 2 || s.Flushed != calls*rows+7 || s.TailRows != 0 || s.LogBytes != 0 {
+		t.Fatalf("after the flush: %+v", s)
+	}
+	v, err := e.View(context.Background(), b.org)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	if n := v.Snapshot().Rows(); n != calls*rows+7 || len(v.Files()) != 2 {
+		t.Errorf("%d rows in %d files", n, len(v.Files()))
+	}
+	for range v.Rows(0) {
+		t.Fatal("the tail is not empty")
+	}
+}
