@@ -96,11 +96,10 @@ func (r *FreshReport) measure(ctx context.Context, o *FreshOptions, p *prober, r
 		d    time.Duration
 	}{{"warming up", o.Warmup}, {"measuring", o.Duration}} {
 		say.step("%s: %.0f requests/s, a probe every %v", phase.name, o.Rate, o.ProbeEvery)
-		before, err := p.node.Usage()
+		before, err := p.node.read()
 		if err != nil {
 			return err
 		}
-		own := ownCPU()
 		p.reset()
 		var result Result
 		work, phaseCtx := errgroup.WithContext(ctx)
@@ -115,11 +114,11 @@ func (r *FreshReport) measure(ctx context.Context, o *FreshOptions, p *prober, r
 		if result.NotOK > 0 {
 			return fmt.Errorf("%d answers were not 200", result.NotOK)
 		}
-		after, err := p.node.Usage()
+		after, err := p.node.read()
 		if err != nil {
 			return err
 		}
-		r.Load = trafficOf(result, after.CPU-before.CPU, ownCPU()-own, after.Peak)
+		r.Load = trafficOf(result, before, after)
 	}
 	r.Probes, r.Ack, r.SQL, r.KPI = p.acked, latencyOf(p.ack), latencyOf(p.sql), latencyOf(p.kpi)
 	r.LongestLateUS = float64(p.late) / float64(time.Microsecond)

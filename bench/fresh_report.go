@@ -46,9 +46,10 @@ func (r *FreshReport) WriteText(w io.Writer) error {
 	if err := r.Machine.write(w); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "  load         %s requests/s asked for, %s done (%s recipients), server %.2f cores, p99 %s, sent late by at most %s\n\n",
-		number(int64(r.Rate)), number(int64(r.Load.PerSecond)), number(r.Recipients), r.Load.ServerCores,
-		micros(r.Load.Latency.P99), micros(r.Load.LagUS))
+	fmt.Fprintf(w, "  load         %s requests/s asked for, %s done (%s recipients), p99 %s, sent late by at most %s\n"+
+		"  cores busy   server %.2f, all but server and generator %.2f\n\n",
+		number(int64(r.Rate)), number(int64(r.Load.PerSecond)), number(r.Recipients),
+		micros(r.Load.Latency.P99), micros(r.Load.LagUS), r.Load.ServerCores, r.Load.OtherCores)
 	err := table(w, [][]string{
 		{"", "probes", "p50", "p99", "p99.9", "max"},
 		r.Ack.row("pixel request → answer"), r.SQL.row("answer → SQL count"), r.KPI.row("answer → KPI"),

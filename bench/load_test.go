@@ -61,7 +61,7 @@ func TestClosedLoop(t *testing.T) {
 			t.Fatal(err)
 		}
 		sum += r.Answered
-		if r.Answered < 10 || r.Latency.TotalCount() != r.Answered || r.Elapsed < 30*time.Millisecond || r.PerSecond() <= 0 {
+		if r.Answered < 3 || r.Latency.TotalCount() != r.Answered || r.Elapsed < 30*time.Millisecond || r.PerSecond() <= 0 {
 			t.Errorf("%+v", r)
 		}
 		if third := r.Answered / 3; r.NotOK < third-5 || r.NotOK > third+5 {
@@ -124,7 +124,7 @@ func TestOpenLoopGivesUp(t *testing.T) {
 		}
 	})
 	g := dial(t, Load{Addr: addr, Conns: 2, Threads: 1, Rate: 1000})
-	timer := time.AfterFunc(grace+100*time.Millisecond, func() { close(release) })
+	timer := time.AfterFunc(grace+500*time.Millisecond, func() { close(release) })
 	defer timer.Stop()
 	r, err := g.Run(t.Context(), 50*time.Millisecond)
 	if err != nil {

@@ -48,7 +48,7 @@ type SoakOptions struct {
 	Setup
 	Rate        float64       // requests per second; default 20,000
 	Duration    time.Duration // default 10 minutes
-	SampleEvery time.Duration // default 5 s
+	SampleEvery time.Duration // default 5 s, or a twentieth of a Duration that is shorter than 100 s
 }
 
 // Bounds of what can be asked for; they keep a slip of the pen from filling a disk.
@@ -127,7 +127,7 @@ func (o *FreshOptions) probes() int {
 func (o *SoakOptions) setDefaults(cores int) error {
 	defaultTo(&o.Rate, 20_000)
 	defaultTo(&o.Duration, 10*time.Minute)
-	defaultTo(&o.SampleEvery, 5*time.Second)
+	defaultTo(&o.SampleEvery, min(5*time.Second, max(o.Duration/20, time.Millisecond)))
 	return errors.Join(
 		o.Setup.setDefaults(cores),
 		within("rate", o.Rate, 1, maxRate),

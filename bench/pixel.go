@@ -142,26 +142,24 @@ func (b *pixelBench) measure(ctx context.Context, n *node, requests [][]byte) (r
 	if err != nil {
 		return round, err
 	}
-	before, err := n.Usage()
+	before, err := n.read()
 	if err != nil {
 		return round, err
 	}
 	b.say.step("round %d of %d: %s, measuring", b.round, b.o.Rounds, n.name)
-	own := ownCPU()
 	result, err := g.Run(ctx, b.o.Duration)
 	round.Events += result.Answered - result.NotOK
 	if err != nil {
 		return round, err
 	}
-	own = ownCPU() - own
-	after, err := n.Usage()
+	after, err := n.read()
 	if err != nil {
 		return round, err
 	}
 	if bad := warm.NotOK + result.NotOK; bad > 0 {
 		return round, fmt.Errorf("%d answers were not 200", bad)
 	}
-	round.Traffic = trafficOf(result, after.CPU-before.CPU, own, after.Peak)
+	round.Traffic = trafficOf(result, before, after)
 	round.load, round.notCharged = warm.Elapsed+result.Elapsed, first.CPU
 	return round, nil
 }

@@ -73,7 +73,7 @@ func (r *PixelReport) WriteText(w io.Writer) error {
 	}
 	fmt.Fprintf(w, "  load         %d connections, %d generator thread(s), requests of %d bytes, %s recipients\n\n",
 		r.Connections, r.Threads, r.RequestBytes, number(r.Recipients))
-	rows := [][]string{{"", "requests/s", "p50", "p99", "p99.9", "server CPU", "generator CPU", "with drain: events/s", "CPU", "drain", "peak RSS"}}
+	rows := [][]string{{"", "requests/s", "p50", "p99", "p99.9", "server CPU", "generator CPU", "other cores", "with drain: events/s", "CPU", "drain", "peak RSS"}}
 	for i := range max(len(r.Baseline.Rounds), len(r.Mailwake.Rounds)) {
 		if i < len(r.Baseline.Rounds) {
 			rows = append(rows, r.Baseline.Rounds[i].row(fmt.Sprintf("baseline %d", i+1)))
@@ -83,7 +83,7 @@ func (r *PixelReport) WriteText(w io.Writer) error {
 		}
 	}
 	rows = append(rows, r.Baseline.row("baseline, median"), r.Mailwake.row("mailwake, median"))
-	rows = append(rows, []string{"ratio", fmt.Sprintf("%.3f", r.Ratio), "", "", "", fmt.Sprintf("%.3f", r.CPURatio), "", "",
+	rows = append(rows, []string{"ratio", fmt.Sprintf("%.3f", r.Ratio), "", "", "", fmt.Sprintf("%.3f", r.CPURatio), "", "", "",
 		fmt.Sprintf("%.3f", r.CPURatioWithDrain)})
 	if err := table(w, rows); err != nil {
 		return err
@@ -93,12 +93,12 @@ func (r *PixelReport) WriteText(w io.Writer) error {
 
 func (r *PixelRound) row(name string) []string {
 	return []string{name, number(int64(r.PerSecond)), micros(r.Latency.P50), micros(r.Latency.P99), micros(r.Latency.P999),
-		cpu(r.ServerCPU), cpu(r.GeneratorCPU), number(int64(r.EventsPerSecond)), cpu(r.CPUWithDrain),
+		cpu(r.ServerCPU), cpu(r.GeneratorCPU), fmt.Sprintf("%.2f", r.OtherCores), number(int64(r.EventsPerSecond)), cpu(r.CPUWithDrain),
 		fmt.Sprintf("%.2f s", r.DrainSeconds), fmt.Sprintf("%.0f MiB", r.PeakMiB)}
 }
 
 func (s *PixelServer) row(name string) []string {
-	return []string{name, number(int64(s.PerSecond)), micros(s.P50), micros(s.P99), micros(s.P999), cpu(s.CPU), "",
+	return []string{name, number(int64(s.PerSecond)), micros(s.P50), micros(s.P99), micros(s.P999), cpu(s.CPU), "", "",
 		number(int64(s.EventsPerSecond)), cpu(s.CPUWithDrain), "", fmt.Sprintf("%.0f MiB", s.PeakMiB)}
 }
 

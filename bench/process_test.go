@@ -72,8 +72,12 @@ func TestContextKills(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	p := startShell(t, ctx, `sleep 1000 & echo up; wait`)
 	said(t, p, "up")
+	start := time.Now()
 	cancel()
-	<-p.done // would take killWait if the grandchild still held the output
+	<-p.done
+	if time.Since(start) >= killWait {
+		t.Error("a grandchild held the output until it was given up")
+	}
 	if err := p.Stop(time.Second); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Errorf("got %v", err)
 	}
@@ -123,5 +127,16 @@ func TestParseStat(t *testing.T) {
 	}
 	if got, err := parseKB([]byte("VmPeak:\t 12 kB\nVmRSS:\t 34 kB\n"), "VmRSS:"); err != nil || got != 34<<10 {
 		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func TestParseBusy(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"cpu  100 20 30 9999 50 6 7 8 0 0\ncpu0 1 1 1 1\n": 1580 * time.Millisecond,
+		"": 0,
+	} {
+		if got := parseBusy([]byte(text)); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
 	}
 }

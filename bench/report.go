@@ -47,17 +47,21 @@ type Traffic struct {
 	ServerCPU    float64 `json:"server_cpu_us"`      // of the server's process, per request
 	GeneratorCPU float64 `json:"generator_cpu_us"`   // of this process, per request
 	ServerCores  float64 `json:"server_cores_busy"`  // CPU time of the server over time
+	OtherCores   float64 `json:"other_cores_busy"`   // of all other processes, hypervisor included: noise
 	PeakMiB      float64 `json:"server_peak_rss_mb"` // most resident memory of the server so far, MiB
 }
 
-func trafficOf(r Result, server, own time.Duration, peak int64) Traffic {
+// trafficOf describes a run between two readings.
+func trafficOf(r Result, before, after reading) Traffic {
+	server, own := after.server.CPU-before.server.CPU, after.own-before.own
 	t := Traffic{
 		Requests: r.Answered, NotOK: r.NotOK, Unsent: r.Unsent, Seconds: r.Elapsed.Seconds(), PerSecond: r.PerSecond(),
-		Latency: latencyOf(r.Latency), LagUS: float64(r.Lag) / float64(time.Microsecond), PeakMiB: mib(peak),
+		Latency: latencyOf(r.Latency), LagUS: float64(r.Lag) / float64(time.Microsecond), PeakMiB: mib(after.server.Peak),
+		ServerCPU: perRequest(server, r.Answered), GeneratorCPU: perRequest(own, r.Answered),
 	}
-	t.ServerCPU, t.GeneratorCPU = perRequest(server, r.Answered), perRequest(own, r.Answered)
 	if r.Elapsed > 0 {
 		t.ServerCores = server.Seconds() / r.Elapsed.Seconds()
+		t.OtherCores = max(0, after.machine-before.machine-server-own).Seconds() / r.Elapsed.Seconds()
 	}
 	return t
 }

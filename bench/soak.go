@@ -62,11 +62,10 @@ func (r *SoakReport) measure(ctx context.Context, o *SoakOptions, n *node, reque
 		return err
 	}
 	defer func() { err = errors.Join(err, g.Close()) }()
-	before, err := n.Usage()
+	before, err := n.read()
 	if err != nil {
 		return err
 	}
-	own := ownCPU()
 	var result Result
 	done := make(chan struct{})
 	work, ctx := errgroup.WithContext(ctx)
@@ -84,11 +83,11 @@ func (r *SoakReport) measure(ctx context.Context, o *SoakOptions, n *node, reque
 	if result.NotOK > 0 {
 		return fmt.Errorf("%d answers were not 200", result.NotOK)
 	}
-	after, err := n.Usage()
+	after, err := n.read()
 	if err != nil {
 		return err
 	}
-	r.Load = trafficOf(result, after.CPU-before.CPU, ownCPU()-own, after.Peak)
+	r.Load = trafficOf(result, before, after)
 	return nil
 }
 

@@ -85,10 +85,10 @@ func (r *SoakReport) WriteText(w io.Writer) error {
 		return err
 	}
 	err := writeFacts(w,
-		"load", fmt.Sprintf("%s requests/s asked for, %s done for %.0f s on %d connections: %s events, p50 %s, p99 %s",
+		"load", fmt.Sprintf("%s requests/s asked for, %s done for %.0f s on %d connections: %s events, p50 %s, p99 %s, sent late by at most %s",
 			number(int64(r.Rate)), number(int64(r.Load.PerSecond)), r.Load.Seconds, r.Connections, number(r.Events),
-			micros(r.Load.Latency.P50), micros(r.Load.Latency.P99)),
-		"CPU", fmt.Sprintf("%s per event, %.2f cores busy; generator %s per event", cpu(r.Load.ServerCPU), r.Load.ServerCores, cpu(r.Load.GeneratorCPU)),
+			micros(r.Load.Latency.P50), micros(r.Load.Latency.P99), micros(r.Load.LagUS)),
+		"CPU", fmt.Sprintf("%s per event, %.2f cores busy; generator %s per event; others %.2f cores busy", cpu(r.Load.ServerCPU), r.Load.ServerCores, cpu(r.Load.GeneratorCPU), r.Load.OtherCores),
 		"log, tail", fmt.Sprintf("at most %.1f MiB, %s rows", r.LogMax, number(int64(r.TailMax))),
 		"drain", fmt.Sprintf("%.2f s", r.DrainSeconds),
 	)

@@ -101,7 +101,7 @@ func TestOptions(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 	var s SoakOptions
-	if err := s.setDefaults(16); err != nil || s.Rate != 20_000 || s.Duration != 10*time.Minute || s.Threads != 4 {
+	if err := s.setDefaults(16); err != nil || s.Rate != 20_000 || s.Duration != 10*time.Minute || s.SampleEvery != 5*time.Second || s.Threads != 4 {
 		t.Errorf("%+v, %v", s, err)
 	}
 	for want, err := range map[string]error{
@@ -111,7 +111,7 @@ func TestOptions(t *testing.T) {
 		"duration":    (&FreshOptions{Duration: -time.Second}).setDefaults(2),
 		"probes":      (&FreshOptions{Duration: 24 * time.Hour, ProbeEvery: time.Millisecond}).setDefaults(2),
 		"rate":        (&SoakOptions{Rate: 1e9}).setDefaults(2),
-		"sample":      (&SoakOptions{Duration: time.Second}).setDefaults(2),
+		"sample":      (&SoakOptions{Duration: time.Second, SampleEvery: time.Second}).setDefaults(2),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)

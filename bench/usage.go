@@ -78,6 +78,36 @@ func parseKB(b []byte, name string) (int64, error) {
 	return 0, fmt.Errorf("read memory: no %s", name)
 }
 
+// reading is what a server, this program and the whole machine have used so far.
+type reading struct {
+	server       Usage
+	own, machine time.Duration
+}
+
+func (p *Process) read() (reading, error) {
+	u, err := p.Usage()
+	r := reading{server: u, own: ownCPU()}
+	if text, err := os.ReadFile("/proc/stat"); err == nil {
+		r.machine = parseBusy(text)
+	}
+	return r, err
+}
+
+// parseBusy returns the CPU time of all processes of /proc/stat, with what a
+// hypervisor took, and without interrupts, most of which are our own packets.
+func parseBusy(b []byte) time.Duration {
+	line, _, _ := strings.Cut(string(b), "\n")
+	fields := strings.Fields(line)
+	var ticks int64
+	for _, i := range []int{1, 2, 3, 8} { // user, nice, system, steal
+		if i < len(fields) {
+			n, _ := strconv.ParseInt(fields[i], 10, 64) // a figure to be read with the others only
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * clockTick
+}
+
 // ownCPU is the CPU time of this program, which generates the load.
 func ownCPU() time.Duration {
 	var u syscall.Rusage
