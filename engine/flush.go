@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -59,13 +60,13 @@ func (e *Engine) Flush(ctx context.Context, org event.OrgID) error {
 
 // flushOnce commits up to maxFlushRows of v's tail and returns how many.
 func (e *Engine) flushOnce(ctx context.Context, t *tail, v *View) (int, error) {
-	keys, mark := gather(v)
-	if len(keys) == 0 {
+	g := gather(v)
+	if len(g.keys) == 0 {
 		return 0, nil
 	}
-	sortKeys(keys)
+	g.sort()
 	var files []lake.File
-	for batch := range months(v, keys) {
+	for batch := range g.months() {
 		f, err := t.table.Write(ctx, batch)
 		batch.Release()
 		if err != nil {
@@ -73,68 +74,91 @@ func (e *Engine) flushOnce(ctx context.Context, t *tail, v *View) (int, error) {
 		}
 		files = append(files, f)
 	}
-	if _, err := t.table.Commit(ctx, lake.Change{Add: files, Node: e.node, Mark: mark}); err != nil {
+	if _, err := t.table.Commit(ctx, lake.Change{Add: files, Node: e.node, Mark: g.mark}); err != nil {
 		return 0, fmt.Errorf("commit: %w", err)
 	}
 	e.capture(t) // drops what the commit holds
-	e.counts.flushed.Add(int64(len(keys)))
+	e.counts.flushed.Add(int64(len(g.keys)))
 	e.counts.flushes.Add(1)
 	if err := e.log.Truncate(e.trimmed()); err != nil {
 		return 0, fmt.Errorf("trim log: %w", err)
 	}
-	return len(keys), nil
+	return len(g.keys), nil
 }
 
 // sortKey orders a row and finds it again.
 type sortKey struct {
-	month             int32
-	email, recipient  int64
-	occurred, eventID int64
-	at                event.Position
-	row               []byte
+	email     event.EmailID
+	recipient event.RecipientID
+	occurred  event.Micros
+	id        int64
+	month     int32
+	place     int32 // in gathered.rows
 }
 
-// gather reads the keys of v's tail, whole groups only, and returns the last
-// group they cover.
-func gather(v *View) ([]sortKey, uint64) {
-	var keys []sortKey
-	var in event.Interaction
+// gathered is what one flush takes from a tail.
+type gathered struct {
+	node uint8
+	keys []sortKey
+	rows [][]byte
+	at   []event.Position
+	mark uint64 // the last group
+}
+
+// gather reads the keys of v's tail, whole groups only.
+func gather(v *View) *gathered {
+	g := &gathered{node: v.node, mark: v.to.Group() - 1}
 	for p, row := range entries(v.chunks, v.from) {
-		if n := len(keys); n >= maxFlushRows && keys[n-1].at.Group() != p.Group() {
-			return keys, keys[n-1].at.Group()
+		if n := len(g.at); n >= maxFlushRows && g.at[n-1].Group() != p.Group() {
+			g.mark = g.at[n-1].Group()
+			break
 		}
-		mustDecode(row, &in, v.node, p)
-		keys = append(keys, sortKey{
-			month: int32(in.OccurredAt.Month()), email: int64(in.Email), recipient: int64(in.Recipient),
-			occurred: int64(in.OccurredAt), eventID: in.ID, at: p, row: row,
-		})
+		k, err := event.DecodeKey(row)
+		if err != nil {
+			panic(err) // see mustDecode
+		}
+		if k.ID == 0 {
+			k.ID = event.OwnID(v.node, p)
+		}
+		g.keys = append(g.keys, sortKey{k.Email, k.Recipient, k.OccurredAt, k.ID, int32(k.OccurredAt.Month()), int32(len(g.rows))})
+		g.rows = append(g.rows, row)
+		g.at = append(g.at, p)
 	}
-	return keys, v.to.Group() - 1
+	return g
 }
 
-func sortKeys(keys []sortKey) {
-	slices.SortFunc(keys, func(a, b sortKey) int {
-		return cmp.Or(
-			cmp.Compare(a.month, b.month), cmp.Compare(a.email, b.email), cmp.Compare(a.recipient, b.recipient),
-			cmp.Compare(a.occurred, b.occurred), cmp.Compare(a.eventID, b.eventID))
+// sort orders the keys as tables are sorted, each month by itself.
+func (g *gathered) sort() {
+	slices.SortFunc(g.keys, func(a, b sortKey) int {
+		switch {
+		case a.month != b.month:
+			return cmp.Compare(a.month, b.month)
+		case a.email != b.email:
+			return cmp.Compare(a.email, b.email)
+		case a.recipient != b.recipient:
+			return cmp.Compare(a.recipient, b.recipient)
+		case a.occurred != b.occurred:
+			return cmp.Compare(a.occurred, b.occurred)
+		}
+		return cmp.Compare(a.id, b.id)
 	})
 }
 
 // months yields one sorted Arrow batch per month of occurrence, the partition of
-// the table.
-func months(v *View, keys []sortKey) func(yield func(arrow.RecordBatch) bool) {
+// the table. The consumer releases it.
+func (g *gathered) months() iter.Seq[arrow.RecordBatch] {
 	return func(yield func(arrow.RecordBatch) bool) {
 		b := event.NewBuilder(memory.DefaultAllocator)
 		defer b.Release()
 		var in event.Interaction
-		for len(keys) > 0 {
+		for keys := g.keys; len(keys) > 0; {
 			n := slices.IndexFunc(keys, func(k sortKey) bool { return k.month != keys[0].month })
 			if n < 0 {
 				n = len(keys)
 			}
 			b.Reserve(n)
 			for _, k := range keys[:n] {
-				mustDecode(k.row, &in, v.node, k.at)
+				mustDecode(g.rows[k.place], &in, g.node, g.at[k.place])
 				b.Add(in.ID, &in)
 			}
 			if !yield(b.Batch()) {

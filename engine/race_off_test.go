@@ -2,4 +2,4 @@
 
 package engine_test
 
-const defaultSeeds = 60
+const defaultSeeds = 40

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"mailwake/engine/blob/blobtest"
 	"mailwake/engine/event"
 	"mailwake/engine/wal"
+	"mailwake/engine/wal/waltest"
 )
 
 // running starts Run; stop ends it and waits.
@@ -172,6 +174,32 @@ func TestRunRecoversFromAFullLog(t *testing.T) {
 		}
 		b.store.Script(nil)
 		pass(31 * time.Second)
+		mustAppend(t, e, opens(b.org, n+1, 5))
+		want(t, e, b.org, 1, n+5)
+	})
+}
+
+// A commit whose trim fails leaves a log that is full of what nobody needs, and
+// no row that would cause another flush.
+func TestRunRecoversFromATrimThatFailed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t)
+		b.opts.LogLimit = 16 << 10
+		e := b.open()
+		n := 0
+		for e.Append(context.Background(), opens(b.org, n+1, 5)) == nil {
+			n += 5
+		}
+		b.disk.Inject(func(waltest.Op) error { return syscall.ENOSPC })
+		if err := e.Flush(context.Background(), b.org); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("flush with a full disk: %v", err)
+		}
+		b.disk.Inject(nil)
+		if s := e.Stats(); s.TailRows != 0 || s.LogBytes == 0 {
+			t.Fatalf("after the flush: %+v", s)
+		}
+		defer running(t, e)()
+		pass(5 * time.Second)
 		mustAppend(t, e, opens(b.org, n+1, 5))
 		want(t, e, b.org, 1, n+5)
 	})

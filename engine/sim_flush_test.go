@@ -38,6 +38,7 @@ func (w *world) flushResult(n *node, org event.OrgID, before int, err error) {
 	switch {
 	case err == nil:
 		w.tally.flushes++
+		n.untrimmed = false
 		w.flushed(n, org, before)
 	case !n.stopped: // a log that has stopped cannot be trimmed either
 		w.errorf("flush of org %d on %v: %v", org, n, err)
@@ -123,6 +124,7 @@ func (w *world) flushTwisted(n *node) {
 		w.flushResult(n, org, before, err)
 	} else {
 		w.tally.failed++
+		n.untrimmed = true
 		w.logf("  %v", err)
 	}
 	if twist == powerOffBefore || twist == powerOffAfter {
@@ -194,6 +196,7 @@ func (w *world) flushTrimFault(n *node) {
 	mu.Lock()
 	defer mu.Unlock()
 	n.stopped = n.stopped || synced
+	n.untrimmed = n.untrimmed || err != nil
 	w.logf("%v: flush org %d, disk fails at operation %d of the log: %v", n, org, at, err)
 	if err == nil {
 		w.flushed(n, org, before)
@@ -231,6 +234,7 @@ func (w *world) flushUnanswered(n *node, org event.OrgID) {
 	}
 	err := n.eng.Flush(context.Background(), org)
 	happened := n.store.after == nil
+	n.untrimmed = n.untrimmed || err != nil
 	n.store.after = nil
 	n.faults.Script(nil)
 	w.logf("  %v", err)

@@ -58,8 +58,10 @@ type node struct {
 	eng    *engine.Engine
 	// stopped: an fsync failed, the log takes nothing until it is opened again.
 	stopped bool
-	views   []heldView
-	tails   map[event.OrgID]event.Position // start of the tail, which never moves back
+	// untrimmed: a flush has failed, so the log may hold what tables have, too.
+	untrimmed bool
+	views     []heldView
+	tails     map[event.OrgID]event.Position // start of the tail, which never moves back
 }
 
 type heldView struct {
@@ -146,7 +148,7 @@ func (n *node) tryOpen() error {
 		l.Close()
 		return err
 	}
-	n.lake, n.eng, n.stopped, n.tails = l, e, false, map[event.OrgID]event.Position{}
+	n.lake, n.eng, n.stopped, n.untrimmed, n.tails = l, e, false, false, map[event.OrgID]event.Position{}
 	return nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"strings"
+	"unicode/utf8"
 	"unsafe"
 )
 
@@ -21,7 +23,7 @@ const maxString = 4096
 //	email uvarint | recipient uvarint | component uvarint
 //	reason, client, os, user agent, network: uvarint length + bytes each
 //
-// Texts over 4,096 bytes are cut.
+// Texts over 4,096 bytes are cut, and bytes that are not UTF-8 are left out.
 func AppendRow(dst []byte, in *Interaction) []byte {
 	dst = append(dst, rowVersion, byte(in.Kind), byte(in.Actor), byte(in.Device), byte(in.Source))
 	dst = binary.AppendUvarint(dst, uint64(in.Org))
@@ -38,9 +40,13 @@ func AppendRow(dst []byte, in *Interaction) []byte {
 	return appendText(dst, in.Network)
 }
 
+// appendText keeps texts to valid UTF-8: no table takes anything else.
 func appendText(dst []byte, s string) []byte {
 	if len(s) > maxString {
 		s = s[:maxString]
+	}
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "")
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(s)))
 	return append(dst, s...)
@@ -70,6 +76,32 @@ func DecodeRow(row []byte, in *Interaction) error {
 		return fmt.Errorf("%w: damaged row of %d bytes", ErrInvalid, len(row))
 	}
 	return nil
+}
+
+// Key is the part of a row that orders it in a table.
+type Key struct {
+	ID         int64
+	OccurredAt Micros
+	Email      EmailID
+	Recipient  RecipientID
+}
+
+// DecodeKey reads the key of a row without decoding the rest.
+func DecodeKey(row []byte) (k Key, err error) {
+	if len(row) < 5 || row[0] != rowVersion {
+		return k, fmt.Errorf("%w: unknown version or short row", ErrInvalid)
+	}
+	r := reader{b: row[5:]}
+	r.uvarint(math.MaxUint32)
+	k.ID = r.varint()
+	k.OccurredAt = Micros(r.varint())
+	r.varint()
+	k.Email = EmailID(r.uvarint(math.MaxInt64))
+	k.Recipient = RecipientID(r.uvarint(math.MaxInt64))
+	if r.bad {
+		return k, fmt.Errorf("%w: damaged key", ErrInvalid)
+	}
+	return k, nil
 }
 
 // RowOrg returns the organisation of a row without decoding the rest.

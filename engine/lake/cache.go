@@ -103,7 +103,7 @@ func (c *cache) get(ctx context.Context, s blob.Store, f File) (path string, rel
 		return "", nil, err
 	}
 	for {
-		e, wait := c.acquire(f.Path)
+		e, mine, wait := c.acquire(f.Path)
 		if wait != nil {
 			select {
 			case <-wait:
@@ -112,7 +112,7 @@ func (c *cache) get(ctx context.Context, s blob.Store, f File) (path string, rel
 				return "", nil, ctx.Err()
 			}
 		}
-		if e.busy != nil {
+		if mine {
 			if err := c.fill(ctx, s, f, e); err != nil {
 				return "", nil, fmt.Errorf("cache data file: %w", err)
 			}
@@ -121,9 +121,9 @@ func (c *cache) get(ctx context.Context, s blob.Store, f File) (path string, rel
 	}
 }
 
-// acquire pins the entry of key. It comes back ready, or with busy set for the
-// caller to fill it; or somebody else is filling it, and wait says until when.
-func (c *cache) acquire(key string) (e *entry, wait <-chan struct{}) {
+// acquire pins the entry of key. It comes back ready, or it is the caller's to
+// fill (mine); or somebody else is filling it, and wait says until when.
+func (c *cache) acquire(key string) (e *entry, mine bool, wait <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	el, ok := c.mu.entries[key]
@@ -133,7 +133,7 @@ func (c *cache) acquire(key string) (e *entry, wait <-chan struct{}) {
 	}
 	e = el.Value.(*entry)
 	if e.busy != nil {
-		return nil, e.busy
+		return nil, false, e.busy
 	}
 	c.mu.recent.MoveToFront(el)
 	e.pins++
@@ -143,7 +143,7 @@ func (c *cache) acquire(key string) (e *entry, wait <-chan struct{}) {
 	if !e.ready {
 		e.busy = make(chan struct{})
 	}
-	return e, nil
+	return e, !e.ready, nil
 }
 
 func (c *cache) release(e *entry) {
@@ -220,12 +220,12 @@ func (c *cache) write(f File, r io.Reader) (err error) {
 // for want of space say, is no reason to fail the write: get fetches it then,
 // and reports what is wrong.
 func (c *cache) put(f File, data []byte) {
-	e, wait := c.acquire(f.Path)
+	e, mine, wait := c.acquire(f.Path)
 	if wait != nil {
 		return // somebody fetches it already
 	}
 	defer c.release(e)
-	if e.busy == nil {
+	if !mine {
 		return
 	}
 	c.mu.Lock()

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	committers     = 4 // goroutines per process, each with a lake of its own
+	committers     = 4 // goroutines per process, two on each of two lakes
 	committerVar   = "MAILWAKE_TEST_COMMITTER"
 	commitsOfLong  = 100
 	commitsOfShort = 25
@@ -29,7 +29,7 @@ const (
 // committerTask is what a process of the contention test does.
 type committerTask struct {
 	Folder  string
-	Process int
+	First   int // node; the others count on from it
 	Commits int
 }
 
@@ -50,27 +50,32 @@ func runCommitter() {
 
 func (c committerTask) run(ctx context.Context) error {
 	var group errgroup.Group
-	for g := range committers {
-		group.Go(func() error { return c.commits(ctx, c.Process*committers+g) })
+	node := c.First
+	for range 2 {
+		s, err := blob.Dir(filepath.Join(c.Folder, "blobs"))
+		if err != nil {
+			return err
+		}
+		l, err := Open(ctx, Options{Store: s, CatalogPath: filepath.Join(c.Folder, "catalog.db")})
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		tbl, err := l.Table(ctx, "acme")
+		if err != nil {
+			return err
+		}
+		for range committers / 2 {
+			n := node
+			node++
+			group.Go(func() error { return c.commits(ctx, tbl, n) })
+		}
 	}
 	return group.Wait()
 }
 
 // commits commits one row at a time as one node. The event id names the commit.
-func (c committerTask) commits(ctx context.Context, node int) error {
-	s, err := blob.Dir(filepath.Join(c.Folder, "blobs"))
-	if err != nil {
-		return err
-	}
-	l, err := Open(ctx, Options{Store: s, CatalogPath: filepath.Join(c.Folder, "catalog.db")})
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	tbl, err := l.Table(ctx, "acme")
-	if err != nil {
-		return err
-	}
+func (c committerTask) commits(ctx context.Context, tbl *Table, node int) error {
 	b := event.NewBuilder(memory.DefaultAllocator)
 	defer b.Release()
 	for i := range c.Commits {
@@ -93,12 +98,13 @@ func (c committerTask) commits(ctx context.Context, node int) error {
 // included. Every row must be there once, nothing may be left lying about.
 func TestContention(t *testing.T) {
 	task := committerTask{Folder: t.TempDir(), Commits: commitsOfLong}
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		task.Commits = commitsOfShort
 	}
 	tableOf(t, dirLake(t, task.Folder))
 	var wg sync.WaitGroup
-	for task.Process = range 2 {
+	for process := range 2 {
+		task.First = process * committers
 		text, err := json.Marshal(task)
 		must(t, err)
 		cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // this test binary

@@ -1,6 +1,9 @@
 package wal
 
-import "sync/atomic"
+import (
+	"context"
+	"sync/atomic"
+)
 
 // keepBuffer is the largest buffer kept for reuse: 256 callers with rows of some
 // hundred bytes need a tenth of it, and a rare bulk group must not pin megabytes.
@@ -31,6 +34,20 @@ func (g *group) add(frames []byte, n int) {
 	g.buf = append(g.buf, frames...)
 	g.n += n
 	g.refs.Add(1)
+}
+
+// wait returns when the group has its result, or with ctx's error.
+func (g *group) wait(ctx context.Context) error {
+	if ctx.Done() == nil { // a plain receive costs half of a select
+		<-g.done
+		return nil
+	}
+	select {
+	case <-g.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (g *group) size() int64 { return int64(len(g.buf) - headerLen) }

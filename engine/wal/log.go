@@ -80,6 +80,8 @@ type Log struct {
 	// broken is set, under turn, when raft-wal's writer has seen an error and has
 	// to be opened anew before the next write.
 	broken bool
+	// calls is, under turn, how many callers the last group had.
+	calls int
 
 	// state excludes readers while segments are removed or the store is replaced:
 	// raft-wal may close a file under a reader that is just about to take it.
