@@ -12,6 +12,7 @@ import (
 func TestFlushOfLongTail(t *testing.T) {
 	const calls, rows = 17, 63_000 // 2^20 is in the middle of the last call
 	b := newBench(t)
+	b.opts.Log.SegmentBytes = 0 // the default
 	e := b.open()
 	for i := range calls {
 		mustAppend(t, e, opens(b.org, i*rows+1, rows))

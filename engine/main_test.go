@@ -96,7 +96,7 @@ func newBench(t testing.TB) *bench {
 	b.org = b.newOrg("acme")
 	b.lake = openLake(t, b.dir, "0", b.store)
 	b.opts = engine.Options{Dir: "data", Registry: b.reg, Lake: b.lake}
-	b.opts.Log.VFS = b.disk
+	b.opts.Log.VFS, b.opts.Log.SegmentBytes = b.disk, 256<<10 // a disk in memory, copied by crashes
 	return b
 }
 

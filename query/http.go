@@ -10,6 +10,7 @@ import (
 
 	"mailwake/engine/event"
 	"mailwake/engine/problem"
+	"mailwake/engine/registry"
 )
 
 // HTTPOptions wires the HTTP interface.
@@ -26,15 +27,18 @@ const (
 	truncatedHeader = "Mailwake-Truncated"
 )
 
+// analysts may read KPIs; SQL is for administrators.
+var analysts = map[string]any{"roles": []registry.Role{registry.RoleAnalyst}}
+
 // Register adds the operations list-kpis, get-kpi and run-sql to api. Handlers
 // return problems as they are; the API's error hook gives them their form.
 func Register(api huma.API, o HTTPOptions) {
 	huma.Register(api, huma.Operation{
-		OperationID: "list-kpis", Method: http.MethodGet, Path: "/v1/orgs/{org}/kpis", Tags: []string{"query"},
+		OperationID: "list-kpis", Method: http.MethodGet, Path: "/v1/orgs/{org}/kpis", Tags: []string{"query"}, Metadata: analysts,
 		Summary: "List the KPIs with their parameters and columns",
 	}, o.list)
 	huma.Register(api, huma.Operation{
-		OperationID: "get-kpi", Method: http.MethodGet, Path: "/v1/orgs/{org}/kpis/{name}", Tags: []string{"query"},
+		OperationID: "get-kpi", Method: http.MethodGet, Path: "/v1/orgs/{org}/kpis/{name}", Tags: []string{"query"}, Metadata: analysts,
 		Summary:     "Compute a KPI as of now",
 		Description: "Parameters of the KPI are query parameters; the catalogue lists them.",
 		Responses:   rowResponses(),

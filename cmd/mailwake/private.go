@@ -55,7 +55,7 @@ func problems(logger *slog.Logger) func(huma.Context, int, string, ...error) hum
 		}
 		body := &problemBody{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: codes[status], Detail: msg}
 		for _, err := range errs {
-			if d, ok := err.(huma.ErrorDetailer); ok { //nolint:errorlint // huma hands over its own details, unwrapped
+			if d, ok := err.(huma.ErrorDetailer); ok {
 				detail := *d.ErrorDetail()
 				detail.Value = nil // what was sent may hold addresses
 				body.Errors = append(body.Errors, &detail)

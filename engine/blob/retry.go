@@ -70,7 +70,7 @@ func (r *retryStore) do(ctx context.Context, op, key string, f func(try int) err
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return fmt.Errorf("%w after %d tries, the last one: %v", ctx.Err(), try, err)
+			return fmt.Errorf("%w after %d tries, the last one: %v", ctx.Err(), try, err) //nolint:errorlint // the store's error must not make this one transient
 		}
 	}
 }

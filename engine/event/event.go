@@ -11,6 +11,7 @@ package event
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -117,12 +118,18 @@ var sourceNames = [...]string{"unknown", "pixel", "redirect", "attachment", "api
 // String returns the name used in storage, SQL and APIs.
 func (s Source) String() string { return name(sourceNames[:], int(s)) }
 
-// Kinds, Actors, Devices and Sources list the names in the order of their
-// numbers, so that stores with enumerations can declare them.
-func Kinds() []string   { return append([]string(nil), kindNames[:]...) }
-func Actors() []string  { return append([]string(nil), actorNames[:]...) }
-func Devices() []string { return append([]string(nil), deviceNames[:]...) }
-func Sources() []string { return append([]string(nil), sourceNames[:]...) }
+// Kinds lists the names in the order of their numbers, so that stores with
+// enumerations can declare them.
+func Kinds() []string { return slices.Clone(kindNames[:]) }
+
+// Actors lists the names in the order of their numbers.
+func Actors() []string { return slices.Clone(actorNames[:]) }
+
+// Devices lists the names in the order of their numbers.
+func Devices() []string { return slices.Clone(deviceNames[:]) }
+
+// Sources lists the names in the order of their numbers.
+func Sources() []string { return slices.Clone(sourceNames[:]) }
 
 func name(names []string, i int) string {
 	if i < len(names) {

@@ -105,7 +105,7 @@ func (r *Registry) Summary(ctx context.Context) (Summary, error) {
 		if err != nil {
 			return Summary{}, storeError("count "+table, err)
 		}
-		out.Tables = append(out.Tables, TableSize{table, int64(n)})
+		out.Tables = append(out.Tables, TableSize{table, n})
 	}
 	return out, nil
 }

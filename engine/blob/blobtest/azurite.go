@@ -110,7 +110,7 @@ func startAzurite() (*AzuriteServer, error) {
 	}
 	command := filepath.Join(folder, "node_modules", ".bin", "azurite-blob")
 	if _, err := os.Stat(command); err != nil {
-		return nil, errors.New("Azurite, the blob server for tests, is not installed: run `make setup`") //nolint:staticcheck,revive // a name
+		return nil, errors.New("Azurite, the blob server for tests, is not installed: run `make setup`")
 	}
 	stdin, life, err := os.Pipe()
 	if err != nil {

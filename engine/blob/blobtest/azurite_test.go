@@ -20,7 +20,7 @@ func TestAzuriteIsOne(t *testing.T) {
 	if a != b || a.Addr == "" || !strings.Contains(a.ConnectionString, a.Addr) {
 		t.Errorf("%+v and %+v", a, b)
 	}
-	if a.Container() == a.Container() {
+	if one, two := a.Container(), a.Container(); one == two {
 		t.Error("two containers have one name")
 	}
 	Put(t, a.Store(t), "k", []byte("v"))
