@@ -24,10 +24,15 @@ func TestAppendRefusesInvalidEvents(t *testing.T) {
 		"negative recipient":    func(in *event.Interaction) { in.Recipient = -1 },
 		"no time":               func(in *event.Interaction) { in.OccurredAt = 0 },
 		"before 2000":           func(in *event.Interaction) { in.OccurredAt = year(2000) - 1 },
-		"after 2200":            func(in *event.Interaction) { in.OccurredAt = year(2200) + 1 },
+		"after 2200":            func(in *event.Interaction) { in.OccurredAt = year(2200) },
 		"time in nanoseconds":   func(in *event.Interaction) { in.OccurredAt *= 1000 },
 		"negative component":    func(in *event.Interaction) { in.Component = -1 },
 		"a kind that is no one": func(in *event.Interaction) { in.Kind = event.Unsubscribed + 1 },
+		"an unknown actor":      func(in *event.Interaction) { in.Actor = event.Bot + 1 },
+		"an unknown device":     func(in *event.Interaction) { in.Device = event.Tablet + 1 },
+		"an unknown source":     func(in *event.Interaction) { in.Source = event.API + 1 },
+		"received before 2000":  func(in *event.Interaction) { in.ReceivedAt = year(2000) - 1 },
+		"received after 2199":   func(in *event.Interaction) { in.ReceivedAt = year(2200) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := opens(b.org, 1, 3)

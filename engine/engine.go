@@ -84,6 +84,10 @@ type Engine struct {
 
 	tails atomic.Pointer[map[event.OrgID]*tail] // copied on write, under mu
 
+	// trimming is held while the log is trimmed; trimmed is how far it was.
+	trimming sync.Mutex
+	trimmed  wal.LSN
+
 	// mu guards what is inside the tails. The leader of a log group holds it while
 	// it hands the whole group over, so a holder sees whole groups only.
 	mu struct {
@@ -123,7 +127,7 @@ func Open(ctx context.Context, opts Options) (e *Engine, err error) {
 	if err := e.replay(ctx); err != nil {
 		return nil, fmt.Errorf("replay log: %w", err)
 	}
-	return e, nil
+	return e, e.trim()
 }
 
 // openTables opens the table of every organisation and returns the highest mark
@@ -184,8 +188,8 @@ func (e *Engine) Append(ctx context.Context, events []event.Interaction) error {
 	s.frames = s.frames[:0]
 	for i := range events {
 		in := &events[i]
-		if in.Kind == event.KindInvalid || in.Email <= 0 || in.Recipient <= 0 || in.OccurredAt < earliest || in.OccurredAt > latest {
-			return fmt.Errorf("%w: event %d lacks a kind, an email, a recipient or a time between 2000 and 2200", event.ErrInvalid, i)
+		if err := in.Check(); err != nil {
+			return fmt.Errorf("event %d: %w", i, err)
 		}
 		if _, err := e.tail(ctx, in.Org); err != nil {
 			return err
@@ -199,13 +203,6 @@ func (e *Engine) Append(ctx context.Context, events []event.Interaction) error {
 	e.counts.appended.Add(int64(len(events)))
 	return nil
 }
-
-// Times outside of these bounds are faults of a clock or a caller; each month
-// becomes a partition, so they are bounded.
-var (
-	earliest = event.At(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))
-	latest   = event.At(time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC))
-)
 
 type scratch struct{ row, frames []byte }
 
@@ -294,8 +291,8 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
-// trimmed returns the last group that no tail needs any more.
-func (e *Engine) trimmed() wal.LSN {
+// unneeded returns the last group that no tail needs any more.
+func (e *Engine) unneeded() wal.LSN {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	first := uint64(math.MaxUint64)

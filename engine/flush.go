@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -24,10 +23,6 @@ const (
 	// flushers bounds the flushes that run at once, so that one organisation
 	// whose storage hangs does not hold up the others.
 	flushers = 4
-	// checkEvery is how often Run looks for tails that are due by age.
-	checkEvery = time.Second
-	// maxBackoff bounds the pause after a flush that failed.
-	maxBackoff = 30 * time.Second
 )
 
 // Flush moves the organisation's tail into its table: gather, sort, write,
@@ -41,11 +36,17 @@ func (e *Engine) Flush(ctx context.Context, org event.OrgID) error {
 	}
 	t.flushing.Lock()
 	defer t.flushing.Unlock()
+	// An earlier commit may have taken effect without an answer. Its mark must be
+	// known before rows are gathered, or they would be committed a second time.
+	if _, err := t.table.Refresh(ctx); err != nil {
+		e.counts.flushFailures.Add(1)
+		return fmt.Errorf("flush %s: %w", t.name, err)
+	}
 	until := e.capture(t).to
 	for {
 		v := e.capture(t)
 		if v.from >= until {
-			return nil
+			return e.trim()
 		}
 		n, err := e.flushOnce(ctx, t, v)
 		if err != nil {
@@ -53,7 +54,7 @@ func (e *Engine) Flush(ctx context.Context, org event.OrgID) error {
 			return fmt.Errorf("flush %s: %w", t.name, err)
 		}
 		if n == 0 {
-			return nil
+			return e.trim()
 		}
 	}
 }
@@ -80,10 +81,22 @@ func (e *Engine) flushOnce(ctx context.Context, t *tail, v *View) (int, error) {
 	e.capture(t) // drops what the commit holds
 	e.counts.flushed.Add(int64(len(g.keys)))
 	e.counts.flushes.Add(1)
-	if err := e.log.Truncate(e.trimmed()); err != nil {
-		return 0, fmt.Errorf("trim log: %w", err)
+	return len(g.keys), e.trim()
+}
+
+// trim drops the groups of the log that no tail needs any more.
+func (e *Engine) trim() error {
+	e.trimming.Lock()
+	defer e.trimming.Unlock()
+	upTo := e.unneeded()
+	if upTo <= e.trimmed {
+		return nil
 	}
-	return len(g.keys), nil
+	if err := e.log.Truncate(upTo); err != nil {
+		return fmt.Errorf("trim log: %w", err)
+	}
+	e.trimmed = upTo
+	return nil
 }
 
 // sortKey orders a row and finds it again.
@@ -107,7 +120,12 @@ type gathered struct {
 
 // gather reads the keys of v's tail, whole groups only.
 func gather(v *View) *gathered {
-	g := &gathered{node: v.node, mark: v.to.Group() - 1}
+	n := 0
+	for _, c := range v.chunks {
+		n += c.rows
+	}
+	n = min(n, maxFlushRows+1<<10)
+	g := &gathered{node: v.node, mark: v.to.Group() - 1, keys: make([]sortKey, 0, n), rows: make([][]byte, 0, n), at: make([]event.Position, 0, n)}
 	for p, row := range entries(v.chunks, v.from) {
 		if n := len(g.at); n >= maxFlushRows && g.at[n-1].Group() != p.Group() {
 			g.mark = g.at[n-1].Group()
@@ -172,78 +190,29 @@ func (g *gathered) months() iter.Seq[arrow.RecordBatch] {
 // FlushAll flushes every organisation that has a tail. All are tried; the errors
 // are joined.
 func (e *Engine) FlushAll(ctx context.Context) error {
-	var errs []error
-	for _, err := range e.flushTails(ctx, func(t *tail) bool { return t.rows > 0 }) {
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
-}
-
-// flushTails flushes the tails that due picks and returns how each went. It calls
-// due with Engine.mu held.
-func (e *Engine) flushTails(ctx context.Context, due func(*tail) bool) map[event.OrgID]error {
-	var picked []event.OrgID
-	e.mu.Lock()
-	for org, t := range *e.tails.Load() {
-		if due(t) {
-			picked = append(picked, org)
-		}
-	}
-	e.mu.Unlock()
-	errs := make([]error, len(picked))
+	orgs := e.pick(func(t *tail) bool { return t.rows > 0 })
+	errs := make([]error, len(orgs), len(orgs)+1)
 	var g errgroup.Group
 	g.SetLimit(flushers)
-	for i, org := range picked {
+	for i, org := range orgs {
 		g.Go(func() error {
 			errs[i] = e.Flush(ctx, org)
 			return nil
 		})
 	}
 	_ = g.Wait() // the functions return nil
-	results := make(map[event.OrgID]error, len(picked))
-	for i, org := range picked {
-		results[org] = errs[i]
-	}
-	return results
+	return errors.Join(append(errs, e.trim())...)
 }
 
-// Run flushes tails as they become due by rows, bytes or age, until ctx ends. A
-// flush that fails is logged, counted and tried again later, with growing
-// pauses; the events stay durable in the log meanwhile.
-func (e *Engine) Run(ctx context.Context) error {
-	tick := time.NewTicker(checkEvery)
-	defer tick.Stop()
-	pauses := make(map[event.OrgID]pause)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-e.due:
-		case <-tick.C:
-		}
-		now := time.Now()
-		results := e.flushTails(ctx, func(t *tail) bool {
-			return now.After(pauses[t.org].until) && (t.full(&e.opts) || t.age() >= e.opts.FlushAge)
-		})
-		for org, err := range results {
-			if err == nil || ctx.Err() != nil {
-				delete(pauses, org)
-				continue
-			}
-			p := pauses[org].grown()
-			pauses[org] = p
-			e.opts.Logger.Error("flush failed; its events stay in the log", "org", org, "retry_in", p.length, "error", err)
+// pick returns the organisations whose tails due wants flushed.
+func (e *Engine) pick(due func(*tail) bool) []event.OrgID {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var orgs []event.OrgID
+	for org, t := range *e.tails.Load() {
+		if due(t) {
+			orgs = append(orgs, org)
 		}
 	}
-}
-
-// pause is the back-off of one organisation after failures.
-type pause struct {
-	until  time.Time
-	length time.Duration
-}
-
-func (p pause) grown() pause {
-	length := min(max(2*p.length, checkEvery), maxBackoff)
-	return pause{until: time.Now().Add(length), length: length}
+	return orgs
 }

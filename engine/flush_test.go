@@ -210,7 +210,7 @@ func TestFullLogIsTrimmedAfterCrash(t *testing.T) {
 	for e.Append(context.Background(), opens(b.org, n+1, 5)) == nil {
 		n += 5
 	}
-	b.disk.PowerOff(1)
+	b.disk.PowerOff(0)
 	if err := e.Flush(context.Background(), b.org); err == nil {
 		t.Fatal("flush trims a log without power")
 	}

@@ -39,9 +39,9 @@ func running(t *testing.T, e *engine.Engine) (stop func()) {
 // forgets what it holds at the second collection of garbage.
 func bubble(t *testing.T, fn func(*testing.T)) {
 	t.Helper()
+	defer runtime.GC()
+	defer runtime.GC()
 	synctest.Test(t, fn)
-	runtime.GC()
-	runtime.GC()
 }
 
 // pass lets fake time go by until everybody has done what was due.

@@ -10,8 +10,8 @@ import (
 	"mailwake/engine/lake"
 )
 
-// chunkBytes is the size at which a tail starts a new chunk: large enough that a
-// full tail has tens of chunks, small enough that a dropped one frees memory soon.
+// chunkBytes is the size of a chunk of a long tail: large enough that a full tail
+// has tens of chunks, small enough that a dropped one frees memory soon.
 const chunkBytes = 1 << 20
 
 // tail holds the events of one organisation that no table holds yet, in log
@@ -46,8 +46,9 @@ func (t *tail) append(p event.Position, row []byte) {
 		t.oldest = time.Now()
 	}
 	need := 8 + binary.MaxVarintLen32 + len(row)
-	if n := len(t.chunks); n == 0 || len(t.chunks[n-1].data)+need > chunkBytes {
-		t.chunks = append(t.chunks, chunk{data: make([]byte, 0, max(need, chunkBytes/16))})
+	if n := len(t.chunks); n == 0 || len(t.chunks[n-1].data)+need > cap(t.chunks[n-1].data) {
+		// Small at first, since most organisations are; never grown, since that copies.
+		t.chunks = append(t.chunks, chunk{data: make([]byte, 0, max(need, chunkBytes/64<<min(n, 6)))})
 	}
 	c := &t.chunks[len(t.chunks)-1]
 	before := len(c.data)

@@ -37,6 +37,9 @@ var (
 	pixelSuffix = []byte(".gif")
 	clickPrefix = []byte("/c/")
 	query       = []byte("?")
+	purpose     = []byte("Purpose")
+	secPurpose  = []byte("Sec-Purpose")
+	xMoz        = []byte("X-Moz")
 	requests    = sync.Pool{New: func() any { return new(request) }}
 )
 
@@ -141,7 +144,7 @@ func (p *Public) fill(r *request, c *fasthttp.RequestCtx, kind event.Kind, sourc
 	r.kind, r.source = kind, source
 	r.userAgent = h.UserAgent()
 	r.remote = p.remote(c)
-	r.prefetched = c.IsHead() || classify.Prefetched(peek(h, "Purpose"), peek(h, "Sec-Purpose"), peek(h, "X-Moz"))
+	r.prefetched = c.IsHead() || classify.Prefetched(h.PeekBytes(purpose), h.PeekBytes(secPurpose), h.PeekBytes(xMoz))
 }
 
 // peek returns a header's value as a string that is valid during the request.

@@ -11,6 +11,7 @@ package event
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -159,6 +160,40 @@ type Interaction struct {
 	Source     Source
 	UserAgent  string // as received; empty once reclassification is over
 	Network    string // at most a /24 or /48; empty unless the owner asks for it
+}
+
+// Times outside of these bounds are faults of a clock or a caller. Each month
+// becomes a partition of a table, so the months there can be are bounded.
+var (
+	earliest = At(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))
+	latest   = At(time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC))
+)
+
+// Check returns an error in ErrInvalid's chain that names what is wrong with the
+// event, or nil when it can be stored.
+func (in *Interaction) Check() error {
+	wrong := ""
+	switch {
+	case in.Kind == KindInvalid || int(in.Kind) >= len(kindNames):
+		wrong = "kind"
+	case int(in.Actor) >= len(actorNames):
+		wrong = "actor"
+	case int(in.Device) >= len(deviceNames):
+		wrong = "device"
+	case int(in.Source) >= len(sourceNames):
+		wrong = "source"
+	case in.Email <= 0:
+		wrong = "email"
+	case in.Recipient <= 0:
+		wrong = "recipient"
+	case in.Component < 0:
+		wrong = "component"
+	case in.OccurredAt < earliest || in.OccurredAt >= latest || in.ReceivedAt < earliest || in.ReceivedAt >= latest:
+		wrong = "time, which must be from 2000 to 2199"
+	default:
+		return nil
+	}
+	return fmt.Errorf("%w: its %s", ErrInvalid, wrong)
 }
 
 // Position is a place in one node's log: group number and ordinal within the
