@@ -17,11 +17,11 @@ SEEDS    ?= 1000
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-run: ## start a demo: a server, followed mails, mail clients, KPIs moving (Ctrl-C ends it)
-	@go run ./cmd/mailwake demo
+run: build ## start a demo: a server, followed mails, mail clients, KPIs moving (Ctrl-C ends it)
+	@exec bin/mailwake demo
 
 build: ## build bin/mailwake
-	@go build -trimpath -o bin/mailwake ./cmd/mailwake
+	@go build -o bin/mailwake ./cmd/mailwake
 
 setup: $(AZURITE)/node_modules/.installed ## install Azurite, the tests' blob server, as locked
 
