@@ -3,4 +3,4 @@
 package engine_test
 
 // The race detector makes a history some ten times slower.
-const defaultSeeds = 12
+const defaultSeeds = 8

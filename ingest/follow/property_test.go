@@ -160,7 +160,7 @@ func checkLink(t testing.TB, ring *token.Ring, in, out, original, link string, o
 }
 
 func FuzzInstrument(f *testing.F) {
-	mails, err := filepath.Glob("testdata/mails/*.html")
+	mails, err := filepath.Glob("../../cmd/mailwake/demo/*.html")
 	if err != nil || len(mails) == 0 {
 		f.Fatal(mails, err)
 	}
@@ -221,7 +221,7 @@ func TestNastyURLs(t *testing.T) {
 }
 
 func BenchmarkParse(b *testing.B) {
-	text, err := os.ReadFile("testdata/mails/newsletter.html")
+	text, err := os.ReadFile("../../cmd/mailwake/demo/newsletter.html")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -236,7 +236,7 @@ func BenchmarkParse(b *testing.B) {
 }
 
 func BenchmarkRender(b *testing.B) {
-	text, err := os.ReadFile("testdata/mails/newsletter.html")
+	text, err := os.ReadFile("../../cmd/mailwake/demo/newsletter.html")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func describe(tpl *follow.Template) []byte {
 }
 
 func TestGoldenMails(t *testing.T) {
-	mails, err := filepath.Glob("testdata/mails/*.html")
+	mails, err := filepath.Glob("../../cmd/mailwake/demo/*.html")
 	if err != nil || len(mails) != 4 {
 		t.Fatalf("%d mails, %v", len(mails), err)
 	}

@@ -1,0 +1,37 @@
+package engine
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+type counters struct {
+	appended, flushed, flushes, flushFailures atomic.Int64
+}
+
+// Stats is a reading of the Engine's counters and gauges.
+type Stats struct {
+	Appended      int64         // events made durable since Open
+	Flushed       int64         // events committed to tables since Open
+	Flushes       int64         // commits since Open
+	FlushFailures int64         // flushes that failed and will be retried
+	LogBytes      int64         // log not yet trimmed
+	TailRows      int64         // events not yet in a table
+	TailAge       time.Duration // age of the oldest of them
+}
+
+// Stats returns the present reading.
+func (e *Engine) Stats() Stats {
+	s := Stats{
+		Appended: e.counts.appended.Load(), Flushed: e.counts.flushed.Load(),
+		Flushes: e.counts.flushes.Load(), FlushFailures: e.counts.flushFailures.Load(),
+		LogBytes: e.log.Size(),
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, t := range *e.tails.Load() {
+		s.TailRows += int64(t.rows)
+		s.TailAge = max(s.TailAge, t.age())
+	}
+	return s
+}
