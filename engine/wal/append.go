@@ -14,9 +14,10 @@ import (
 // order. frames may be reused after the call.
 //
 // ErrFull, ErrTooLarge and ErrClosed are returned at once. Any other error of the
-// store fails all calls of the group, and none of their records is kept, with two
-// exceptions where they may be kept: an fsync failed (see Err), or ctx ended
-// while another caller was writing the group.
+// store fails all calls of the group, and none of their records is kept, with three
+// exceptions where they may be kept: an fsync failed (see Err), ctx ended while
+// another caller was writing the group, or the group was the first of a segment
+// and the list of segments could not be written after it.
 func (l *Log) Append(ctx context.Context, frames []byte, n int) (LSN, error) {
 	if err := checkFrames(frames, n); err != nil {
 		return 0, err
@@ -159,6 +160,9 @@ func (l *Log) settle(g *group) {
 func (l *Log) persist(lsn LSN, entry []byte) error {
 	if l.broken {
 		if err := l.reopen(); err != nil {
+			if _, ambiguous := errors.AsType[*syncError](err); ambiguous {
+				l.poison(err)
+			}
 			return err
 		}
 	}

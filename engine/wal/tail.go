@@ -114,6 +114,27 @@ func (s *scanner) dirtyEnd() (int64, error) {
 	}
 }
 
+// unsettledEnd returns the offset after the last byte that an unfinished write
+// can have left on disk. What reads as zero may be so in memory only, when the
+// fsync after an earlier blanking failed, so as much as one write is not trusted.
+func (s *scanner) unsettledEnd() (int64, error) {
+	end := s.end
+	limit := s.end + maxEntry + 1<<20 // the index and the commit
+	for off := s.end; off < limit; {
+		b, err := s.w.at(off, s.w.step)
+		if err != nil {
+			return 0, err
+		}
+		end = off + int64(len(b))
+		if len(b) < s.w.step {
+			break
+		}
+		off = end
+	}
+	dirty, err := s.dirtyEnd()
+	return max(dirty, min(end, limit)), err
+}
+
 // laterGroup looks between the damage and dirty for a group that can only have
 // been written after the damaged one was acknowledged, and returns its offset or 0.
 func (s *scanner) laterGroup(dirty int64) (int64, error) {
@@ -216,7 +237,7 @@ func (s *scanner) word(pos int64) (w [8]byte, err error) {
 // more unless it is known to be durable: after a failed fsync or a killed process
 // it may be in memory only, and the kernel may believe that it is not.
 func (s *scanner) settle(f types.WritableFile, acked LSN, exact bool) error {
-	dirty, err := s.dirtyEnd()
+	dirty, err := s.unsettledEnd()
 	if err != nil {
 		return err
 	}
