@@ -67,6 +67,8 @@ const (
 	KindOpen
 	KindClick
 	KindAttachment
+	KindPreference
+	KindReply
 )
 
 // Claims is what a token says.
@@ -84,7 +86,7 @@ type Claims struct {
 // Claims that no registry gives out are a mistake of the caller: Seal panics
 // when the target is over MaxTarget, a number is negative or kind is unknown.
 func (r *Ring) Seal(dst []byte, kind Kind, c Claims) []byte {
-	if kind == KindInvalid || kind > KindAttachment || len(c.Target) > MaxTarget || c.Email < 0 || c.Recipient < 0 || c.Component < 0 {
+	if kind == KindInvalid || kind > KindReply || len(c.Target) > MaxTarget || c.Email < 0 || c.Recipient < 0 || c.Component < 0 {
 		panic("token: seal of claims outside the format")
 	}
 	key := r.state.Load().active()

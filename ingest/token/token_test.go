@@ -38,7 +38,7 @@ func TestRoundTrip(t *testing.T) {
 	ring := newRing(t)
 	for name, want := range claimCases {
 		t.Run(name, func(t *testing.T) {
-			for kind := token.KindOpen; kind <= token.KindAttachment; kind++ {
+			for kind := token.KindOpen; kind <= token.KindReply; kind++ {
 				text := ring.Seal(nil, kind, want)
 				if len(text) > token.MaxLen || (want.Target == "" && len(text) > token.PixelLen) {
 					t.Errorf("%d bytes, over the limit", len(text))
@@ -256,7 +256,7 @@ func mutate(rng *rand.Rand, b []byte) []byte {
 func FuzzOpen(f *testing.F) {
 	ring := newRing(f)
 	for _, c := range claimCases {
-		for kind := token.KindOpen; kind <= token.KindAttachment; kind++ {
+		for kind := token.KindOpen; kind <= token.KindReply; kind++ {
 			f.Add(byte(kind), ring.Seal(nil, kind, c))
 		}
 	}
