@@ -68,6 +68,8 @@ func (r *Registry) checkRows(ctx context.Context) (faults []string, err error) {
 			WHERE (SELECT max(id) FROM emails WHERE org_id = o.id) > o.last_email_id`},
 		{"The counter of recipients is below an id in organisation %d", `SELECT o.id FROM organisations AS o
 			WHERE (SELECT max(id) FROM recipients WHERE org_id = o.id) > o.last_recipient_id`},
+		{"The counter of attachments is below an id in organisation %d", `SELECT o.id FROM organisations AS o
+			WHERE (SELECT max(id) FROM attachments WHERE org_id = o.id) > o.last_attachment_id`},
 		{"The hash of key %d is damaged", `SELECT id FROM api_keys WHERE length(hash) <> 64 OR hash GLOB '*[^0-9a-f]*'`},
 	} {
 		var ids []int64
@@ -100,7 +102,7 @@ func (r *Registry) Summary(ctx context.Context) (Summary, error) {
 		return Summary{}, storeError("summarise registry", err)
 	}
 	out := Summary{Schema: version}
-	for _, table := range []string{"organisations", "api_keys", "emails", "recipients", "email_recipients", "links"} {
+	for _, table := range []string{"organisations", "api_keys", "emails", "recipients", "email_recipients", "links", "attachments", "email_attachments"} {
 		n, err := r.reader.NewSelect().TableExpr("?", bun.Ident(table)).Count(ctx)
 		if err != nil {
 			return Summary{}, storeError("count "+table, err)

@@ -59,6 +59,8 @@ type EmailDetail struct {
 	Email
 	Recipients []Recipient
 	Links      []Link // in the order of their ordinals
+
+	Attachments []EmailAttachment // likewise
 }
 
 type emailRow struct {
@@ -110,7 +112,8 @@ func (r *Registry) Email(ctx context.Context, org event.OrgID, id event.EmailID)
 	for _, l := range links {
 		out.Links = append(out.Links, l.Link)
 	}
-	return out, nil
+	out.Attachments, err = emailAttachments(ctx, r.reader, org, id)
+	return out, storeError("read email's attachments", err)
 }
 
 func peopleOf(db bun.IDB, rows *[]recipientRow, org event.OrgID, id event.EmailID) *bun.SelectQuery {

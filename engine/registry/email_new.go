@@ -14,6 +14,8 @@ type NewEmail struct {
 	Template   string // name of the template it was made from; may be empty
 	Recipients []NewRecipient
 	Links      []string // http or https, as found; the place in the slice gives the ordinal
+
+	Attachments []AttachmentID // uploaded before; they cannot change once the email is registered as sent
 }
 
 // NewRecipient is one person the email goes to. Surrounding white space of the

@@ -23,7 +23,8 @@ const rowsPerStatement = 500
 // in the order of the request, with the texts of the request. Problems:
 // sender_invalid, subject_invalid, template_invalid, too_many_links, link_invalid,
 // recipients_missing, too_many_recipients, recipient_invalid,
-// recipient_duplicate, org_not_found, org_disabled, org_terminated.
+// recipient_duplicate, too_many_attachments, attachment_duplicate,
+// attachment_unknown, org_not_found, org_disabled, org_terminated.
 func (r *Registry) RegisterEmail(ctx context.Context, org event.OrgID, in NewEmail) (EmailDetail, error) {
 	keys, err := in.prepare()
 	if err != nil {
@@ -87,7 +88,11 @@ func registerEmail(ctx context.Context, tx bun.Tx, org event.OrgID, in *NewEmail
 	if err := insertAll(ctx, tx, joins); err != nil {
 		return EmailDetail{}, err
 	}
-	return out, insertAll(ctx, tx, links)
+	if err := insertAll(ctx, tx, links); err != nil {
+		return EmailDetail{}, err
+	}
+	out.Attachments, err = attachToEmail(ctx, tx, org, email, in.Attachments, out.Follow == FollowOn)
+	return out, err
 }
 
 // knownRecipients returns those of the addresses that have an id already.

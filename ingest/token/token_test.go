@@ -100,9 +100,9 @@ func rejected(t *testing.T, ring *token.Ring, kind token.Kind, text []byte, what
 
 func TestKindsAreSeparate(t *testing.T) {
 	ring := newRing(t)
-	for sealed := token.KindOpen; sealed <= token.KindAttachment; sealed++ {
+	for sealed := token.KindOpen; sealed <= token.KindReply; sealed++ {
 		text := ring.Seal(nil, sealed, claimCases["link"])
-		for asked := token.KindInvalid; asked <= token.KindAttachment+1; asked++ {
+		for asked := token.KindInvalid; asked <= token.KindReply+1; asked++ {
 			if asked != sealed {
 				rejected(t, ring, asked, text, "other kind")
 			}
