@@ -103,7 +103,7 @@ func authenticate(api huma.API, reg *registry.Registry) func(huma.Context, func(
 			_ = huma.WriteErr(api, c, http.StatusForbidden, "This key may not do that here.")
 			return
 		}
-		next(c)
+		next(huma.WithContext(c, registry.WithPrincipal(c.Context(), who)))
 	}
 }
 

@@ -102,7 +102,13 @@ func (r *Registry) Summary(ctx context.Context) (Summary, error) {
 		return Summary{}, storeError("summarise registry", err)
 	}
 	out := Summary{Schema: version}
-	for _, table := range []string{"organisations", "api_keys", "emails", "recipients", "email_recipients", "links", "attachments", "email_attachments"} {
+	var tables []string
+	err = r.reader.NewRaw(`SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'sequences'
+		AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'bun_%' ORDER BY rowid`).Scan(ctx, &tables)
+	if err != nil {
+		return Summary{}, storeError("list tables", err)
+	}
+	for _, table := range tables {
 		n, err := r.reader.NewSelect().TableExpr("?", bun.Ident(table)).Count(ctx)
 		if err != nil {
 			return Summary{}, storeError("count "+table, err)

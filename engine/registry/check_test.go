@@ -96,7 +96,7 @@ func TestSummary(t *testing.T) {
 		t.Errorf("schema %s, %v", s.Schema, err)
 	}
 	got := fmt.Sprint(s.Tables)
-	for _, want := range []string{"{organisations 1}", "{api_keys 0}", "{emails 1}", "{recipients 2}", "{email_recipients 2}", "{links 1}", "{attachments 0}"} {
+	for _, want := range []string{"{organisations 1}", "{api_keys 0}", "{emails 1}", "{recipients 2}", "{email_recipients 2}", "{links 1}", "{attachments 0}", "{reads 0}"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%s, want %s", got, want)
 		}

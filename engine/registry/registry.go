@@ -56,6 +56,7 @@ type Registry struct {
 	clock   func() time.Time
 	patient time.Duration
 	turn    chan struct{} // held from before a change begins until its snapshot is published
+	reads   readLog
 	current atomic.Pointer[Snapshot]
 }
 
