@@ -140,27 +140,32 @@ func (db *DB) SQL(ctx context.Context, st Statement) (*Result, error) {
 	if st.Limit == 0 {
 		st.Limit = defaultRows
 	}
-	text, err := db.check(ctx, st.Text)
+	q, err := db.check(ctx, st.Text, publishedTables)
 	if err != nil {
 		return nil, err
 	}
-	return db.run(ctx, st.Org, question{text: text, foreign: true, limit: min(st.Limit, db.opts.MaxRows)})
+	q.limit = min(st.Limit, db.opts.MaxRows)
+	return db.run(ctx, st.Org, q)
 }
 
-func (db *DB) check(ctx context.Context, text string) (string, error) {
+func (db *DB) check(ctx context.Context, text string, s surface) (question, error) {
 	limited, cancel := context.WithTimeout(ctx, db.opts.Timeout)
 	defer cancel()
-	clean, err := db.gate.check(limited, text)
+	q := question{text: text, typed: text, foreign: true}
+	p, err := db.gate.check(limited, text, s)
 	if err != nil {
-		return "", explain(ctx, limited, err, question{text: text, foreign: true}, 0, nil)
+		return question{}, explain(ctx, limited, err, q, 0, nil)
 	}
-	return clean, nil
+	q.text, q.places = p.text, p.places
+	return q, nil
 }
 
 // question is a SELECT ready to be wrapped and run.
 type question struct {
 	text    string
-	foreign bool // not ours: its mistakes are the caller's
+	foreign bool   // not ours: its mistakes are the caller's
+	typed   string // what a foreign one was before the gate
+	places  places // from text to typed
 	args    []any
 	limit   int
 }

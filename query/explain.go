@@ -76,12 +76,12 @@ func explain(outer, inner context.Context, err error, q question, prefix int, fi
 	if convErr != nil {
 		position = -1
 	} else {
-		position -= prefix
+		position = q.places.of(position - prefix)
 	}
 	if strings.EqualFold(e.Type, "PERMISSION") {
-		return forbidden(e.Message, q.text, position)
+		return forbidden(e.Message, q.typed, position)
 	}
-	return invalid(e.Type+" Error: "+e.Message, q.text, position)
+	return invalid(e.Type+" Error: "+e.Message, q.typed, position)
 }
 
 func invalid(message, text string, position int) error {
