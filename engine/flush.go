@@ -1,15 +1,10 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"iter"
-	"slices"
 
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 	"golang.org/x/sync/errgroup"
 
 	"mailwake/engine/event"
@@ -62,12 +57,11 @@ func (e *Engine) Flush(ctx context.Context, org event.OrgID) error {
 // flushOnce commits up to maxFlushRows of v's tail and returns how many.
 func (e *Engine) flushOnce(ctx context.Context, t *tail, v *View) (int, error) {
 	g := gather(v)
-	if len(g.keys) == 0 {
+	if g.Len() == 0 {
 		return 0, nil
 	}
-	g.sort()
 	var files []lake.File
-	for batch := range g.months() {
+	for batch := range g.Batches {
 		f, err := t.table.Write(ctx, batch)
 		batch.Release()
 		if err != nil {
@@ -79,9 +73,9 @@ func (e *Engine) flushOnce(ctx context.Context, t *tail, v *View) (int, error) {
 		return 0, fmt.Errorf("commit: %w", err)
 	}
 	e.capture(t) // drops what the commit holds
-	e.counts.flushed.Add(int64(len(g.keys)))
+	e.counts.flushed.Add(int64(g.Len()))
 	e.counts.flushes.Add(1)
-	return len(g.keys), e.trim()
+	return g.Len(), e.trim()
 }
 
 // trim drops the groups of the log that no tail needs any more.
@@ -99,92 +93,32 @@ func (e *Engine) trim() error {
 	return nil
 }
 
-// sortKey orders a row and finds it again.
-type sortKey struct {
-	email     event.EmailID
-	recipient event.RecipientID
-	occurred  event.Micros
-	id        int64
-	month     int32
-	place     int32 // in gathered.rows
-}
-
 // gathered is what one flush takes from a tail.
 type gathered struct {
-	node uint8
-	keys []sortKey
-	rows [][]byte
-	at   []event.Position
+	event.Columns
 	mark uint64 // the last group
 }
 
-// gather reads the keys of v's tail, whole groups only.
+// gather copies v's tail, whole groups only.
 func gather(v *View) *gathered {
 	n := 0
 	for _, c := range v.chunks {
 		n += c.rows
 	}
-	n = min(n, maxFlushRows+1<<10)
-	g := &gathered{node: v.node, mark: v.to.Group() - 1, keys: make([]sortKey, 0, n), rows: make([][]byte, 0, n), at: make([]event.Position, 0, n)}
+	g := &gathered{mark: v.to.Group() - 1}
+	g.Grow(min(n, maxFlushRows+1<<10))
+	var last event.Position
 	for p, row := range entries(v.chunks, v.from) {
-		if n := len(g.at); n >= maxFlushRows && g.at[n-1].Group() != p.Group() {
-			g.mark = g.at[n-1].Group()
+		if g.Len() >= maxFlushRows && last.Group() != p.Group() {
+			g.mark = last.Group()
 			break
 		}
-		k, err := event.DecodeKey(row)
-		if err != nil {
+		if err := g.AddRow(row, event.OwnID(v.node, p)); err != nil {
 			panic(err) // see mustDecode
 		}
-		if k.ID == 0 {
-			k.ID = event.OwnID(v.node, p)
-		}
-		g.keys = append(g.keys, sortKey{k.Email, k.Recipient, k.OccurredAt, k.ID, int32(k.OccurredAt.Month()), int32(len(g.rows))})
-		g.rows = append(g.rows, row)
-		g.at = append(g.at, p)
+		last = p
 	}
 	return g
-}
-
-// sort orders the keys as tables are sorted, each month by itself.
-func (g *gathered) sort() {
-	slices.SortFunc(g.keys, func(a, b sortKey) int {
-		switch {
-		case a.month != b.month:
-			return cmp.Compare(a.month, b.month)
-		case a.email != b.email:
-			return cmp.Compare(a.email, b.email)
-		case a.recipient != b.recipient:
-			return cmp.Compare(a.recipient, b.recipient)
-		case a.occurred != b.occurred:
-			return cmp.Compare(a.occurred, b.occurred)
-		}
-		return cmp.Compare(a.id, b.id)
-	})
-}
-
-// months yields one sorted Arrow batch per month of occurrence, the partition of
-// the table. The consumer releases it.
-func (g *gathered) months() iter.Seq[arrow.RecordBatch] {
-	return func(yield func(arrow.RecordBatch) bool) {
-		b := event.NewBuilder(memory.DefaultAllocator)
-		defer b.Release()
-		var in event.Interaction
-		for keys := g.keys; len(keys) > 0; {
-			n := slices.IndexFunc(keys, func(k sortKey) bool { return k.month != keys[0].month })
-			if n < 0 {
-				n = len(keys)
-			}
-			b.Reserve(n)
-			for _, k := range keys[:n] {
-				mustDecode(g.rows[k.place], &in, g.node, g.at[k.place])
-				b.Add(in.ID, &in)
-			}
-			if !yield(b.Batch()) {
-				return
-			}
-			keys = keys[n:]
-		}
-	}
 }
 
 // FlushAll flushes every organisation that has a tail. All are tried; the errors

@@ -27,8 +27,7 @@ func BenchmarkSort(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		g := gather(v)
-		g.sort()
-		for batch := range g.months() {
+		for batch := range g.Batches {
 			batch.Release()
 		}
 	}

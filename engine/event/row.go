@@ -78,32 +78,6 @@ func DecodeRow(row []byte, in *Interaction) error {
 	return nil
 }
 
-// Key is the part of a row that orders it in a table.
-type Key struct {
-	ID         int64
-	OccurredAt Micros
-	Email      EmailID
-	Recipient  RecipientID
-}
-
-// DecodeKey reads the key of a row without decoding the rest.
-func DecodeKey(row []byte) (k Key, err error) {
-	if len(row) < 5 || row[0] != rowVersion {
-		return k, fmt.Errorf("%w: unknown version or short row", ErrInvalid)
-	}
-	r := reader{b: row[5:]}
-	r.uvarint(math.MaxUint32)
-	k.ID = r.varint()
-	k.OccurredAt = Micros(r.varint())
-	r.varint()
-	k.Email = EmailID(r.uvarint(math.MaxInt64))
-	k.Recipient = RecipientID(r.uvarint(math.MaxInt64))
-	if r.bad {
-		return k, fmt.Errorf("%w: damaged key", ErrInvalid)
-	}
-	return k, nil
-}
-
 // RowOrg returns the organisation of a row without decoding the rest.
 func RowOrg(row []byte) (OrgID, error) {
 	if len(row) < 6 || row[0] != rowVersion {

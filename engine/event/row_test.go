@@ -62,9 +62,6 @@ func TestRowRoundTrip(t *testing.T) {
 		if org, err := RowOrg(row); err != nil || org != want.Org {
 			t.Fatalf("case %d: RowOrg = %d, %v, want %d", i, org, err, want.Org)
 		}
-		if key, err := DecodeKey(row); err != nil || key != keyOf(&want) {
-			t.Fatalf("case %d: DecodeKey = %+v, %v, want %+v", i, key, err, keyOf(&want))
-		}
 	}
 }
 
@@ -115,12 +112,8 @@ func TestRowCutsLongTexts(t *testing.T) {
 	}
 }
 
-func keyOf(in *Interaction) Key {
-	return Key{ID: in.ID, OccurredAt: in.OccurredAt, Email: in.Email, Recipient: in.Recipient}
-}
-
 // checkDamaged requires that b is refused, or decodes to something that encodes
-// again, and that RowOrg and DecodeKey never contradict DecodeRow.
+// again, and that RowOrg and Columns never contradict DecodeRow.
 func checkDamaged(t *testing.T, b []byte) {
 	t.Helper()
 	var in, again Interaction
@@ -128,9 +121,9 @@ func checkDamaged(t *testing.T, b []byte) {
 	if errOrg != nil && !errors.Is(errOrg, ErrInvalid) {
 		t.Fatalf("RowOrg(%q): %v", b, errOrg)
 	}
-	key, errKey := DecodeKey(b)
-	if errKey != nil && !errors.Is(errKey, ErrInvalid) {
-		t.Fatalf("DecodeKey(%q): %v", b, errKey)
+	errColumns := new(Columns).AddRow(b, 1)
+	if errColumns != nil && !errors.Is(errColumns, ErrInvalid) {
+		t.Fatalf("AddRow(%q): %v", b, errColumns)
 	}
 	if err := DecodeRow(b, &in); err != nil {
 		if !errors.Is(err, ErrInvalid) {
@@ -141,8 +134,8 @@ func checkDamaged(t *testing.T, b []byte) {
 	if errOrg != nil || org != in.Org {
 		t.Fatalf("RowOrg(%q) = %d, %v; DecodeRow says %d", b, org, errOrg, in.Org)
 	}
-	if errKey != nil || key != keyOf(&in) {
-		t.Fatalf("DecodeKey(%q) = %+v, %v; DecodeRow says %+v", b, key, errKey, keyOf(&in))
+	if errColumns != nil {
+		t.Fatalf("AddRow(%q): %v; DecodeRow takes it", b, errColumns)
 	}
 	err := DecodeRow(AppendRow(nil, &in), &again)
 	for _, text := range []*string{&in.Reason, &in.Client, &in.OS, &in.UserAgent, &in.Network} {
@@ -192,8 +185,8 @@ func TestRowsOfOtherVersionsAreRefused(t *testing.T) {
 		if _, err := RowOrg(row); !errors.Is(err, ErrInvalid) {
 			t.Errorf("RowOrg of version %d: %v", v, err)
 		}
-		if _, err := DecodeKey(row); !errors.Is(err, ErrInvalid) {
-			t.Errorf("DecodeKey of version %d: %v", v, err)
+		if err := new(Columns).AddRow(row, 1); !errors.Is(err, ErrInvalid) {
+			t.Errorf("AddRow of version %d: %v", v, err)
 		}
 	}
 }
