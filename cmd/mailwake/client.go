@@ -17,18 +17,23 @@ import (
 	"mailwake/engine/problem"
 )
 
-// clientFlags say which server a command talks to.
+// clientFlags say which server a command talks to, and of which organisation.
 type clientFlags struct {
+	serverFlags
+	Org string `help:"Organisation." default:"default" placeholder:"NAME"`
+}
+
+// serverFlags say which server a command talks to.
+type serverFlags struct {
 	URL  string `help:"Private plane of the server; default is what DIR/server.json says." placeholder:"URL"`
 	Key  string `help:"API key; default is DIR/admin.key. Prefer MAILWAKE_KEY: other users see command lines." placeholder:"KEY"`
 	Data string `help:"Data folder of a server on this machine." default:"./mailwake-data" type:"path" placeholder:"DIR"`
-	Org  string `help:"Organisation." default:"default" placeholder:"NAME"`
 }
 
 // client calls the private plane.
 type client struct{ base, key string }
 
-func (f *clientFlags) client() (*client, error) {
+func (f *serverFlags) client() (*client, error) {
 	c := &client{base: strings.TrimSuffix(f.URL, "/"), key: f.Key}
 	if c.base == "" {
 		text, err := os.ReadFile(filepath.Join(f.Data, serverFile))

@@ -102,7 +102,7 @@ func freeAddress(addr string) string {
 
 // show follows the mails, lets the clients loose and prints the KPIs as they move.
 func (d *demoCmd) show(ctx context.Context, e *env, at addresses) error {
-	flags := clientFlags{URL: at.Private, Data: d.Data, Org: demoOrg}
+	flags := clientFlags{serverFlags: serverFlags{URL: at.Private, Data: d.Data}, Org: demoOrg}
 	c, err := flags.client()
 	if err != nil {
 		return err

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"mailwake/engine/problem"
+)
+
+// problemBody is the RFC 9457 document that every error becomes.
+type problemBody struct {
+	Type   string              `json:"type" doc:"Always about:blank; code tells the cases apart."`
+	Title  string              `json:"title" doc:"Meaning of the HTTP status."`
+	Status int                 `json:"status" doc:"HTTP status."`
+	Code   string              `json:"code" doc:"Stable name of the problem, for programs."`
+	Detail string              `json:"detail" doc:"What is wrong and what to do, for people."`
+	Errors []*huma.ErrorDetail `json:"errors,omitempty" doc:"The fields at fault."`
+}
+
+// Error, GetStatus and ContentType make problemBody huma's error.
+func (p *problemBody) Error() string             { return p.Detail }
+func (p *problemBody) GetStatus() int            { return p.Status }
+func (p *problemBody) ContentType(string) string { return problemType }
+
+// codes name the problems that huma itself reports.
+var codes = map[int]string{
+	http.StatusBadRequest: "bad_request", http.StatusUnauthorized: "unauthenticated", http.StatusForbidden: "forbidden",
+	http.StatusNotFound: "not_found", http.StatusMethodNotAllowed: "method_not_allowed", http.StatusNotAcceptable: "not_acceptable",
+	http.StatusRequestTimeout: "body_too_slow", http.StatusRequestEntityTooLarge: "body_too_large",
+	http.StatusUnsupportedMediaType: "unsupported_media_type", http.StatusUnprocessableEntity: "invalid_request",
+}
+
+// problems maps every error of the private plane to a problem, in one place. The
+// cause of an internal error goes to the log and not to the caller.
+func problems(logger *slog.Logger) func(huma.Context, int, string, ...error) huma.StatusError {
+	return func(c huma.Context, status int, msg string, errs ...error) huma.StatusError {
+		if status == http.StatusInternalServerError && len(errs) == 1 {
+			p := problem.Of(errs[0])
+			if p.Status >= 500 {
+				operation := ""
+				if c != nil && c.Operation() != nil {
+					operation = c.Operation().OperationID
+				}
+				logger.Error("request failed", "operation", operation, "code", p.Code, "error", errs[0])
+			}
+			return &problemBody{Type: "about:blank", Title: http.StatusText(p.Status), Status: p.Status, Code: p.Code, Detail: p.Detail}
+		}
+		body := &problemBody{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: codes[status], Detail: msg}
+		for _, err := range errs {
+			if d, ok := err.(huma.ErrorDetailer); ok {
+				detail := *d.ErrorDetail()
+				detail.Value = nil // what was sent may hold addresses
+				body.Errors = append(body.Errors, &detail)
+			}
+		}
+		if body.Code == "" {
+			body.Code = "internal"
+		}
+		return body
+	}
+}
+
+// writeProblem answers outside of the API, where there is no operation.
+func writeProblem(w http.ResponseWriter, status int, code, detail string) {
+	w.Header().Set("Content-Type", problemType)
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(problemBody{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: detail})
+}
+
+const problemType = "application/problem+json"
+
+// documentProblems writes into an operation's responses every problem that it can
+// answer: those named in Metadata["problems"], and those that its path, parameters
+// and body bring along. The catalogue tells the status of each.
+func documentProblems(doc *huma.OpenAPI, op *huma.Operation) {
+	codes := append([]string{"unauthenticated", "forbidden", "internal"}, declaredProblems(op)...)
+	if strings.Contains(op.Path, "{org}") {
+		codes = append(codes, "org_not_found")
+	}
+	if len(op.Parameters) > 0 || op.RequestBody != nil {
+		codes = append(codes, "invalid_request")
+	}
+	if op.RequestBody != nil {
+		codes = append(codes, "bad_request", "body_too_slow", "body_too_large", "unsupported_media_type")
+	}
+	byStatus := map[int][]string{}
+	for _, code := range codes {
+		known, ok := catalogue[code]
+		if !ok {
+			panic("operation " + op.OperationID + " declares the problem " + code + ", which is not in the catalogue")
+		}
+		if !slices.Contains(byStatus[known.status], code) {
+			byStatus[known.status] = append(byStatus[known.status], code)
+		}
+	}
+	for status := range op.Responses {
+		if status == "default" || status >= "4" {
+			delete(op.Responses, status)
+		}
+	}
+	body := doc.Components.Schemas.Schema(reflect.TypeFor[problemBody](), true, "")
+	for status, codes := range byStatus {
+		op.Responses[strconv.Itoa(status)] = problemResponse(status, codes, body)
+	}
+}
+
+// documentRoles says which roles may call an operation.
+func documentRoles(_ *huma.OpenAPI, op *huma.Operation) {
+	if op.Extensions == nil {
+		op.Extensions = map[string]any{}
+	}
+	op.Extensions["x-roles"] = rolesOf(op)
+}
+
+func declaredProblems(op *huma.Operation) []string {
+	codes, _ := op.Metadata["problems"].([]string)
+	return codes
+}
+
+func problemResponse(status int, codes []string, body *huma.Schema) *huma.Response {
+	slices.Sort(codes)
+	var text strings.Builder
+	enum := make([]any, len(codes))
+	for i, code := range codes {
+		enum[i] = code
+		fmt.Fprintf(&text, "\n- `%s`: %s", code, catalogue[code].meaning)
+	}
+	schema := &huma.Schema{AllOf: []*huma.Schema{body, {Type: huma.TypeObject, Properties: map[string]*huma.Schema{"code": {Type: huma.TypeString, Enum: enum}}}}}
+	return &huma.Response{
+		Description: http.StatusText(status) + ":" + text.String(),
+		Content:     map[string]*huma.MediaType{problemType: {Schema: schema}},
+	}
+}
