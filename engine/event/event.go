@@ -112,9 +112,10 @@ const (
 	Redirect
 	Attachment
 	API
+	LMTP
 )
 
-var sourceNames = [...]string{"unknown", "pixel", "redirect", "attachment", "api"}
+var sourceNames = [...]string{"unknown", "pixel", "redirect", "attachment", "api", "lmtp"}
 
 // String returns the name used in storage, SQL and APIs.
 func (s Source) String() string { return name(sourceNames[:], int(s)) }

@@ -87,7 +87,7 @@ func TestNames(t *testing.T) {
 		{"kinds", Kinds(), []string{"invalid", "open", "click", "attachment_view", "reply", "sent", "delivered", "bounced", "complained", "unsubscribed"}, func(i int) string { return Kind(i).String() }},
 		{"actors", Actors(), []string{"unknown", "human", "proxy", "prefetch", "scanner", "bot"}, func(i int) string { return Actor(i).String() }},
 		{"devices", Devices(), []string{"unknown", "desktop", "mobile", "tablet"}, func(i int) string { return Device(i).String() }},
-		{"sources", Sources(), []string{"unknown", "pixel", "redirect", "attachment", "api"}, func(i int) string { return Source(i).String() }},
+		{"sources", Sources(), []string{"unknown", "pixel", "redirect", "attachment", "api", "lmtp"}, func(i int) string { return Source(i).String() }},
 	} {
 		if !slices.Equal(tc.got, tc.want) {
 			t.Errorf("%s are %v, want %v", tc.name, tc.got, tc.want)
