@@ -1,7 +1,6 @@
 package lake
 
 import (
-	"bytes"
 	"cmp"
 	"container/list"
 	"context"
@@ -219,7 +218,7 @@ func (c *cache) write(f File, r io.Reader) (err error) {
 // put keeps a copy of a blob that was just written. That it does not work out,
 // for want of space say, is no reason to fail the write: get fetches it then,
 // and reports what is wrong.
-func (c *cache) put(f File, data []byte) {
+func (c *cache) put(f File, data io.ReadSeeker) {
 	e, mine, wait := c.acquire(f.Path)
 	if wait != nil {
 		return // somebody fetches it already
@@ -231,7 +230,10 @@ func (c *cache) put(f File, data []byte) {
 	c.mu.Lock()
 	c.evictLocked(f.Bytes)
 	c.mu.Unlock()
-	err := c.write(f, bytes.NewReader(data))
+	_, err := data.Seek(0, io.SeekStart)
+	if err == nil {
+		err = c.write(f, data)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	close(e.busy)

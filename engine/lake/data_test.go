@@ -95,8 +95,7 @@ func renamed(t testing.TB, tbl *Table, f File, n uint64) File {
 	_, footer, err := encodeParquet(batchOf(t, interactions(1, july, 1)))
 	must(t, err)
 	f.Path = strings.Replace(f.Path, "/data/", fmt.Sprintf("/data/%06d-", n), 1)
-	f.data, err = tbl.describe(f, footer)
-	must(t, err)
+	must(t, tbl.describe(&f, footer))
 	return f
 }
 

@@ -5,8 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"path"
 	"regexp"
+	"strconv"
+	"time"
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
@@ -25,7 +28,66 @@ type File struct {
 	MaxTime event.Micros
 	Sum     string // first 128 bits of the blob's SHA-256, hex; empty if unknown
 
+	// Bounds of recipient_id: no other recipient's rows are in the file.
+	MinRecipient, MaxRecipient event.RecipientID
+	Rules                      int          // version of the rules applied by a Writer; 0: as flushed
+	Agents                     event.Micros // no row older than this day has a user agent; 0: none has
+
 	data iceberg.DataFile // set by Write
+}
+
+// traitsInName finds what the name of a Writer's file says about it: version of
+// rules, and day of the oldest user agent.
+var traitsInName = regexp.MustCompile(`-r(\d{1,4})-a(\d{8}|0)-[0-9a-f]{32}\.parquet$`)
+
+const dayFormat = "20060102"
+
+// dayOf is the start of the day of at, UTC; 0 stays 0.
+func dayOf(at event.Micros) event.Micros {
+	const day = 24 * 60 * 60 * 1_000_000
+	return at - ((at%day)+day)%day
+}
+
+// traits is the part of f's name that traitsInName finds.
+func (f *File) traits() string {
+	agents := "0"
+	if f.Agents != 0 {
+		agents = f.Agents.Time().Format(dayFormat)
+	}
+	return fmt.Sprintf("-r%d-a%s", f.Rules, agents)
+}
+
+// readTraits sets what f's name says.
+func (f *File) readTraits() error {
+	f.Agents = dayOf(f.MinTime)
+	m := traitsInName.FindStringSubmatch(path.Base(f.Path))
+	if m == nil {
+		return nil
+	}
+	var err error
+	if f.Rules, err = strconv.Atoi(m[1]); err != nil {
+		return fmt.Errorf("name of data file %s: %w", f.Path, err)
+	}
+	if m[2] == "0" {
+		f.Agents = 0
+		return nil
+	}
+	day, err := time.Parse(dayFormat, m[2])
+	if err != nil {
+		return fmt.Errorf("name of data file %s: %w", f.Path, err)
+	}
+	f.Agents = event.At(day)
+	return nil
+}
+
+// recipients are the bounds of recipient_id; everything when there are none.
+func recipients(df iceberg.DataFile) (from, to event.RecipientID) {
+	low, okLow := micros(df.LowerBoundValues()[fieldRecipientID])
+	high, okHigh := micros(df.UpperBoundValues()[fieldRecipientID])
+	if !okLow || !okHigh {
+		return 0, math.MaxInt64
+	}
+	return event.RecipientID(low), event.RecipientID(high)
 }
 
 // sumInName finds the checksum in the name of a data blob.
@@ -108,10 +170,11 @@ func fileOf(s blob.Store, df iceberg.DataFile) (File, error) {
 	if m := sumInName.FindStringSubmatch(path.Base(key)); m != nil {
 		f.Sum = m[1]
 	}
-	return f, nil
+	f.MinRecipient, f.MaxRecipient = recipients(df)
+	return f, f.readTraits()
 }
 
-// micros decodes a bound as Iceberg serialises a timestamp.
+// micros decodes a bound as Iceberg serialises a timestamp or a long.
 func micros(b []byte) (event.Micros, bool) {
 	if len(b) != 8 {
 		return 0, false

@@ -81,8 +81,7 @@ func TestVerifyComparesRows(t *testing.T) {
 	f := write(t, tbl, 10, 1)
 	_, footer, err := encodeParquet(batchOf(t, interactions(11, july, 1)))
 	must(t, err)
-	f.data, err = tbl.describe(f, footer)
-	must(t, err)
+	must(t, tbl.describe(&f, footer))
 	commit(t, tbl, Change{Add: []File{f}})
 	if got := damages(t, l.Lake); !slices.Equal(got, []string{f.Path + ": holds 10 rows, manifest says 11"}) {
 		t.Errorf("findings = %q", got)

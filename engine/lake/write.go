@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"path"
 	"unicode/utf8"
 
@@ -61,17 +62,19 @@ func (t *Table) write(ctx context.Context, batch arrow.RecordBatch) (File, error
 	month := f.MinTime.Time().Format("2006-01")
 	f.Path = path.Join(t.lake.tableKey(t.org), "data", month, id.String()+"-"+f.Sum+dataSuffix)
 
-	if f.data, err = t.describe(f, footer); err != nil {
+	f.Agents = dayOf(f.MinTime)
+	if err := t.describe(&f, footer); err != nil {
 		return File{}, err
 	}
-	if err := t.lake.put(ctx, f, data); err != nil {
+	if err := t.lake.put(ctx, f, bytes.NewReader(data)); err != nil {
 		return File{}, err
 	}
 	return f, nil
 }
 
-// describe is f's entry for a manifest, with bounds from the file's footer.
-func (t *Table) describe(f File, footer *metadata.FileMetaData) (iceberg.DataFile, error) {
+// describe makes f's entry for a manifest, with bounds from the file's footer,
+// and sets what f takes from there.
+func (t *Table) describe(f *File, footer *metadata.FileMetaData) error {
 	tbl := t.current.Load().iceberg
 	df, err := table.DataFileFromMetadata(table.DataFileArgs{
 		Schema: tbl.Schema(), Spec: tbl.Spec(), Format: iceberg.ParquetFile, Metadata: footer,
@@ -79,14 +82,16 @@ func (t *Table) describe(f File, footer *metadata.FileMetaData) (iceberg.DataFil
 		SortOrderID: tbl.SortOrder().OrderID(), Properties: tbl.Properties(), FormatVersion: tbl.Metadata().Version(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("describe data file: %w", err)
+		return fmt.Errorf("describe data file: %w", err)
 	}
-	return df, nil
+	f.data = df
+	f.MinRecipient, f.MaxRecipient = recipients(df)
+	return nil
 }
 
 // put stores a new data blob, and a copy in the cache.
-func (l *Lake) put(ctx context.Context, f File, data []byte) error {
-	err := l.opts.Store.Put(ctx, f.Path, bytes.NewReader(data), true)
+func (l *Lake) put(ctx context.Context, f File, data io.ReadSeeker) error {
+	err := l.opts.Store.Put(ctx, f.Path, data, true)
 	if errors.Is(err, blob.ErrExists) {
 		// The key is ours alone, so an earlier try of this very Put took effect.
 		// Only the same bytes count.

@@ -18,7 +18,11 @@ func TestFileDescribesItsRows(t *testing.T) {
 		from, to = min(from, e.OccurredAt), max(to, e.OccurredAt)
 	}
 	f := write(t, tbl, 1000, 3)
-	want := File{Path: f.Path, Rows: 1000, Bytes: f.Bytes, MinTime: from, MaxTime: to, Sum: f.Sum, data: f.data}
+	want := File{Path: f.Path, Rows: 1000, Bytes: f.Bytes, MinTime: from, MaxTime: to, Sum: f.Sum, Agents: dayOf(from), data: f.data}
+	want.MinRecipient, want.MaxRecipient = in[0].Recipient, in[0].Recipient
+	for _, e := range in {
+		want.MinRecipient, want.MaxRecipient = min(want.MinRecipient, e.Recipient), max(want.MaxRecipient, e.Recipient)
+	}
 	if f != want {
 		t.Errorf("file = %+v, want %+v", f, want)
 	}
