@@ -35,6 +35,7 @@ func (e *Engine) View(ctx context.Context, org event.OrgID) (v *View, err error)
 		return nil, fmt.Errorf("refresh table of %s: %w", t.name, err)
 	}
 	v = e.capture(t)
+	v.releases = append(v.releases, e.opts.Lake.Pin(v.snapshot))
 	taken := v // a return of an error sets v to nil
 	defer func() {
 		if err != nil {

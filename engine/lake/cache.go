@@ -263,3 +263,15 @@ func (c *cache) dropLocked(e *entry) {
 	c.mu.bytes -= e.size
 	_ = os.Remove(c.path(e.key))
 }
+
+// forget removes the copy of key unless somebody is using it; such a copy goes
+// with the next openCache or when space is needed.
+func (c *cache) forget(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if el, ok := c.mu.entries[key]; ok {
+		if e := el.Value.(*entry); e.pins == 0 && e.busy == nil {
+			c.dropLocked(e)
+		}
+	}
+}

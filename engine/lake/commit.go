@@ -106,9 +106,21 @@ func (t *Table) Commit(ctx context.Context, c Change) (*Snapshot, error) {
 		return nil, fmt.Errorf("commit to %s: %w", t.org, err)
 	}
 	defer unlock()
+	var leaving []string
+	for _, f := range c.Remove {
+		leaving = append(leaving, f.Path)
+	}
+	if err := t.lake.noteReplaced(ctx, t.org, leaving, time.Time{}); err != nil {
+		return nil, fmt.Errorf("commit to %s: %w", t.org, err)
+	}
 	s, err := t.commit(ctx, &c)
 	if err != nil {
 		return nil, fmt.Errorf("commit to %s: %w", t.org, err)
+	}
+	// That the ledger does not learn of it now makes the grace longer: Collect sees
+	// by itself that they have left.
+	if err := t.lake.noteReplaced(context.WithoutCancel(ctx), t.org, leaving, t.lake.opts.Now()); err != nil {
+		t.lake.opts.Logger.WarnContext(ctx, "note replaced blobs", "org", t.org, "err", err)
 	}
 	t.expire(ctx, s)
 	return s.snapshot, nil
@@ -132,7 +144,7 @@ func (t *Table) commit(ctx context.Context, c *Change) (*state, error) {
 		}
 		again := retryable(err) || errors.Is(err, ErrStale) && s != base
 		if !again || n == commitAttempts || !pause(ctx) {
-			return nil, err
+			return nil, conflict(err)
 		}
 	}
 }
@@ -149,6 +161,14 @@ func (t *Table) adoptCommitted(ctx context.Context, committed *table.Table, c *C
 		return nil, fmt.Errorf("took effect but cannot be read: %w", errors.Join(err, errReload))
 	}
 	return s, nil
+}
+
+// conflict marks the errors after which a plan must be made anew.
+func conflict(err error) error {
+	if errors.Is(err, table.ErrCommitFailed) || errors.Is(err, table.ErrCommitDiverged) {
+		return fmt.Errorf("%w: %w", ErrConflict, err)
+	}
+	return err
 }
 
 func retryable(err error) bool {

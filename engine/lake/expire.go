@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	iceio "github.com/apache/iceberg-go/io"
 	"github.com/apache/iceberg-go/table"
@@ -26,7 +27,7 @@ func (t *Table) expire(ctx context.Context, s *state) {
 	if n < t.expireAt {
 		return
 	}
-	if err := t.expireNow(ctx, s); err != nil {
+	if _, err := t.expireNow(ctx, s, 0, retainedSnapshots); err != nil {
 		t.expireAt = n + expireAgainAfter
 		t.lake.expireFailures.Add(1)
 		t.lake.opts.Logger.WarnContext(ctx, "expire snapshots", "org", t.org, "snapshots", n, "err", err)
@@ -35,32 +36,33 @@ func (t *Table) expire(ctx context.Context, s *state) {
 	t.expireAt = t.lake.opts.ExpireEvery
 }
 
-// expireNow commits the removal of snapshots, then deletes the manifest lists
-// and manifests that only they used. iceberg-go could do the latter, but reads
-// every entry of every manifest for the sake of data files, which are none of
-// expiry's business. What a crash in between leaves behind is harmless.
-func (t *Table) expireNow(ctx context.Context, s *state) error {
+// expireNow commits the removal of snapshots older than age, but the newest few,
+// then deletes the manifest lists and manifests that only they used. iceberg-go
+// could do the latter, but reads every entry of every manifest for the sake of
+// data files, which are none of expiry's business. What a crash in between leaves
+// behind is Sweep's. It returns the number of snapshots dropped.
+func (t *Table) expireNow(ctx context.Context, s *state, age time.Duration, retain int) (int, error) {
 	before := t.guarded(anything{}).wrap(s.iceberg)
 	tx := before.NewTransaction()
-	err := tx.ExpireSnapshots(table.WithOlderThan(0), table.WithRetainLast(retainedSnapshots), table.WithPostCommit(false))
+	err := tx.ExpireSnapshots(table.WithOlderThan(age), table.WithRetainLast(retain), table.WithPostCommit(false))
 	if err != nil {
-		return fmt.Errorf("choose snapshots: %w", err)
+		return 0, fmt.Errorf("choose snapshots: %w", err)
 	}
 	after, err := tx.Commit(ctx)
 	if err != nil {
 		_, errReload := t.settle(ctx)
-		return errors.Join(fmt.Errorf("commit: %w", err), errReload)
+		return 0, errors.Join(fmt.Errorf("commit: %w", err), errReload)
 	}
 	if _, err := t.adopt(ctx, after, nil); err != nil {
-		return err
+		return 0, err
 	}
 	io, err := after.FS(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	keep := map[string]struct{}{}
 	if err := metadataFiles(io, after.Metadata().Snapshots(), keep); err != nil {
-		return fmt.Errorf("list retained manifests: %w", err)
+		return 0, fmt.Errorf("list retained manifests: %w", err)
 	}
 	var expired []table.Snapshot
 	for _, snap := range before.Metadata().Snapshots() {
@@ -68,6 +70,12 @@ func (t *Table) expireNow(ctx context.Context, s *state) error {
 			expired = append(expired, snap)
 		}
 	}
+	return len(expired), dropMetadata(ctx, io, expired, keep)
+}
+
+// dropMetadata deletes the manifest lists and manifests of expired snapshots,
+// but those in keep.
+func dropMetadata(ctx context.Context, io iceio.IO, expired []table.Snapshot, keep map[string]struct{}) error {
 	drop := map[string]struct{}{}
 	if err := metadataFiles(io, expired, drop); err != nil {
 		return fmt.Errorf("list expired manifests: %w", err)
@@ -78,7 +86,7 @@ func (t *Table) expireNow(ctx context.Context, s *state) error {
 			locations = append(locations, location)
 		}
 	}
-	_, err = io.(iceio.BulkRemovableIO).DeleteFiles(ctx, locations)
+	_, err := io.(iceio.BulkRemovableIO).DeleteFiles(ctx, locations)
 	return err
 }
 

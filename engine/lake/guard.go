@@ -9,7 +9,7 @@ import (
 )
 
 // errRaced says that a change that cannot be replayed must be built anew.
-var errRaced = errors.New("another commit came first")
+var errRaced = fmt.Errorf("%w: the table has moved on", ErrConflict)
 
 // applied reports whether the commit with this id is in m: by the snapshot it
 // made, or by the mark it set.

@@ -19,8 +19,9 @@
 //
 // Invariants: Commit is the only place where a table changes; files and mark
 // move together and a mark never moves backwards. A data blob's key is never
-// used twice, its bytes never change, and nothing here deletes it: expiry of
-// snapshots removes manifests and metadata only.
+// used twice and its bytes never change. Deletion is two steps: a commit takes a
+// file out of the table, and Collect deletes the blob when nobody can be reading
+// it any more; expiry of snapshots removes manifests and metadata only.
 package lake
 
 import (
@@ -35,6 +36,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/apache/iceberg-go"
 	sqlcat "github.com/apache/iceberg-go/catalog/sql"
@@ -57,6 +59,8 @@ type Options struct {
 	CacheBytes  int64        // bytes to keep in CacheDir; default 10 GiB; files in use may exceed it
 	Logger      *slog.Logger // default slog.Default()
 	ExpireEvery int          // number of snapshots at which old ones expire; default 50
+	// Now is the clock by which replaced blobs wait for their deletion; default time.Now.
+	Now func() time.Time
 }
 
 func (o *Options) setDefaults() {
@@ -71,6 +75,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.ExpireEvery == 0 {
 		o.ExpireEvery = defaultExpireEvery
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 }
 
@@ -102,8 +109,12 @@ var (
 	// ErrMark says that a commit would not move its node's mark forward: what it
 	// holds is in the table already, or another process uses the node's name.
 	ErrMark = errors.New("mark is not ahead of the table's")
-	// ErrStale says that files to remove are not in the table any more.
-	ErrStale = errors.New("files to remove are not in the table")
+	// ErrConflict says that a change does not fit what others have committed
+	// meanwhile: it must be planned anew.
+	ErrConflict = errors.New("another commit came first")
+	// ErrStale says that files to remove are not in the table any more. It is an
+	// ErrConflict.
+	ErrStale = fmt.Errorf("%w: files to remove are not in the table", ErrConflict)
 	// ErrOrg says that a name cannot be an organisation's.
 	ErrOrg = errors.New("invalid organisation name")
 	// ErrBatch says that Write was given rows that break the table's layout.
@@ -127,6 +138,7 @@ type Lake struct {
 	catalog *sqlcat.Catalog
 	db      *sql.DB // below catalog
 	cache   *cache  // nil: the store is a folder on this machine
+	pins    pins
 	// committer is catalog; tests put something less reliable in between.
 	committer table.CatalogIO
 
@@ -146,6 +158,7 @@ func Open(ctx context.Context, o Options) (_ *Lake, err error) {
 	}
 	l := &Lake{opts: o, id: registerStore(o.Store)}
 	l.mu.tables = map[string]*Table{}
+	l.pins.init()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close())
@@ -159,6 +172,9 @@ func Open(ctx context.Context, o Options) (_ *Lake, err error) {
 	props := iceberg.Properties{"warehouse": o.Store.URL(o.Warehouse), storeProperty: l.id}
 	if l.catalog, l.db, err = openCatalog(ctx, o.CatalogPath, props); err != nil {
 		return nil, fmt.Errorf("open lake: %w", err)
+	}
+	if _, err := l.db.ExecContext(ctx, ledgerSchema); err != nil {
+		return nil, fmt.Errorf("open ledger of replaced blobs: %w", err)
 	}
 	l.committer = l.catalog
 	return l, nil

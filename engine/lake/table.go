@@ -43,8 +43,8 @@ func newTable(l *Lake, org string) *Table {
 	}
 }
 
-// Snapshot is one version of a table. It is immutable and needs no release:
-// its files stay readable until Collect.
+// Snapshot is one version of a table. It is immutable and needs no release: its
+// files stay readable for the grace of Collect, and longer while it is pinned.
 type Snapshot struct {
 	id    int64
 	files []File
@@ -195,8 +195,18 @@ func parent(s *table.Snapshot) int64 {
 // copy in the cache, which is fetched and checked when missing. A blob that is
 // not what was committed gives a *CorruptError.
 func (l *Lake) Local(ctx context.Context, f File) (path string, release func(), err error) {
+	unpin := l.pinKey(f.Path)
+	defer func() {
+		if err != nil {
+			unpin()
+		}
+	}()
 	if l.cache != nil {
-		return l.cache.get(ctx, l.opts.Store, f)
+		path, drop, err := l.cache.get(ctx, l.opts.Store, f)
+		if err != nil {
+			return "", nil, err
+		}
+		return path, func() { drop(); unpin() }, nil
 	}
 	info, err := l.opts.Store.Stat(ctx, f.Path)
 	if err != nil {
@@ -206,5 +216,5 @@ func (l *Lake) Local(ctx context.Context, f File) (path string, release func(), 
 		return "", nil, &CorruptError{f.Path, fmt.Sprintf("%d bytes, want %d", info.Size, f.Bytes)}
 	}
 	path, _ = blob.LocalPath(l.opts.Store, f.Path)
-	return path, func() {}, nil
+	return path, unpin, nil
 }
