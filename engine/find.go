@@ -19,12 +19,8 @@ func (e *Engine) Holds(ctx context.Context, org event.OrgID, email event.EmailID
 		return false, fmt.Errorf("refresh table of %s: %w", t.name, err)
 	}
 	v := e.capture(t)
-	for _, row := range entries(v.chunks, v.from) {
-		k, err := event.DecodeKey(row)
-		if err != nil {
-			return false, fmt.Errorf("read tail of %s: %w", t.name, err)
-		}
-		if k.ID == id && k.Email == email {
+	for _, in := range v.Rows(v.from) {
+		if in.ID == id && in.Email == email {
 			return true, nil
 		}
 	}
