@@ -129,7 +129,7 @@ func TestAttachmentFaults(t *testing.T) {
 	if other.ID != 2 || theirs.ID != 1 {
 		t.Fatal("the ids of the other organisation do not cover this one's")
 	}
-	if err := r.SetOrgEnabled(t.Context(), acme, false); err != nil {
+	if err := disableIf(r, acme, true); err != nil {
 		t.Fatal(err)
 	}
 	_, err = r.BeginAttachment(t.Context(), acme, NewAttachment{Name: "n", ContentType: "text/plain", Key: "k/n"})

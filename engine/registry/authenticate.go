@@ -60,7 +60,7 @@ func (r *Registry) noteUse(ctx context.Context, id int64, now event.Micros) {
 // it returns, the key is refused. The last valid admin key for all organisations
 // stays, since nothing else could make another. Problems: key_not_found, key_last_admin.
 func (r *Registry) RevokeKey(ctx context.Context, id int64) error {
-	return r.change(ctx, "revoke key", func(tx bun.Tx, next *Snapshot) error {
+	return r.change(ctx, "revoke key", func(tx bun.Tx, next *draft) error {
 		var row keyRow
 		if err := tx.NewSelect().Model(&row).Where("id = ?", id).Scan(ctx); errors.Is(err, sql.ErrNoRows) {
 			return problem.New(404, "key_not_found", "There is no such key.")
@@ -71,9 +71,10 @@ func (r *Registry) RevokeKey(ctx context.Context, id int64) error {
 			return nil
 		}
 		admins := 0
-		for hash, live := range next.keys {
+		keys := next.ownKeys()
+		for hash, live := range keys {
 			if live.KeyID == id {
-				delete(next.keys, hash)
+				delete(keys, hash)
 			} else if live.May(RoleAdmin, 0) {
 				admins++
 			}

@@ -79,8 +79,8 @@ func crash(t *testing.T, r *Registry, path string, org event.OrgID, in NewEmail)
 		t.Fatal(err)
 	}
 	powerLoss := errors.New("power loss")
-	err = r.write(t.Context(), "crash", func(tx bun.Tx) error {
-		if _, err := registerEmail(t.Context(), tx, org, &in, keys, 1); err != nil {
+	err = r.change(t.Context(), "crash", func(tx bun.Tx, next *draft) error {
+		if _, err := registerEmail(t.Context(), tx, next, org, &in, keys, 1); err != nil {
 			return err
 		}
 		for _, suffix := range []string{"", "-wal"} {
@@ -104,7 +104,7 @@ func TestCommitFailureLeavesNothing(t *testing.T) {
 	r := fresh(t)
 	acme := org(t, r, "acme")
 	boom := errors.New("boom")
-	err := r.change(t.Context(), "test", func(tx bun.Tx, next *Snapshot) error {
+	err := r.change(t.Context(), "test", func(tx bun.Tx, next *draft) error {
 		next.putOrg(Org{ID: 2, Name: "ghost", State: OrgEnabled})
 		if _, err := nextID(t.Context(), tx, "organisation"); err != nil {
 			return err

@@ -4,10 +4,11 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"mailwake/engine/event"
 	"mailwake/engine/problem"
 )
 
-// NewEmail is an email to be followed.
+// NewEmail is an email that is about to be sent.
 type NewEmail struct {
 	From       string // as in the header; one line
 	Subject    string // may be empty
@@ -16,6 +17,17 @@ type NewEmail struct {
 	Links      []string // http or https, as found; the place in the slice gives the ordinal
 
 	Attachments []AttachmentID // uploaded before; they cannot change once the email is registered as sent
+
+	// Wish is followemailuserpreference: whether the sender wants it followed. WhyNot
+	// says why not when it is false, as the name of a reason; "" is not_asked.
+	Wish   bool
+	WhyNot string
+	// SendPlain says that the caller hands out plain copies when the email turns out
+	// blocked, so that it counts as sent and cannot be retried.
+	SendPlain bool
+	// Retry is the id of a blocked, never sent email to be evaluated anew: this one
+	// takes its place. 0 registers a new email.
+	Retry event.EmailID
 }
 
 // NewRecipient is one person the email goes to. Surrounding white space of the
@@ -39,6 +51,9 @@ func (in *NewEmail) prepare() (keys []string, err error) {
 	}
 	if fault := textFault(in.Template, MaxTemplate, true); fault != "" {
 		return nil, problem.New(422, "template_invalid", "The template's name %s.", fault)
+	}
+	if fault := textFault(in.WhyNot, maxReasonBytes, true); fault != "" {
+		return nil, problem.New(422, "reason_invalid", "The reason %s.", fault)
 	}
 	if err := checkLinks(in.Links); err != nil {
 		return nil, err

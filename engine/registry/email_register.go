@@ -11,28 +11,35 @@ import (
 	"github.com/uptrace/bun"
 
 	"mailwake/engine/event"
+	"mailwake/engine/problem"
 )
 
 // rowsPerStatement keeps a bulk statement's text around 100 kB for usual rows:
 // larger ones gain nothing, and parsing needs memory in proportion.
 const rowsPerStatement = 500
 
-// RegisterEmail stores a followed email in one transaction and gives it its ids.
+// RegisterEmail stores an email in one transaction, gives it its ids and evaluates
+// whether it is followed: see EmailDetail.Follow and Addressee.Purposes. An email
+// that is off or blocked is stored too; being blocked is no error.
+//
 // An address that the organisation has written to before keeps its recipient id;
-// the first name and person stored for it stay. The recipients of the answer are
-// in the order of the request, with the texts of the request. Problems:
-// sender_invalid, subject_invalid, template_invalid, too_many_links, link_invalid,
+// the first name and person stored for it stay. Where Person is the external id of
+// a contact or lead, the address becomes one of theirs, so that their refusals
+// reach it. The recipients of the answer are in the order of the request, with
+// the texts of the request. Problems: sender_invalid, subject_invalid,
+// template_invalid, reason_invalid, too_many_links, link_invalid,
 // recipients_missing, too_many_recipients, recipient_invalid,
 // recipient_duplicate, too_many_attachments, attachment_duplicate,
-// attachment_unknown, org_not_found, org_disabled, org_terminated.
+// attachment_unknown, org_not_found, feature_disabled, and of a retry
+// email_not_found, email_not_blocked.
 func (r *Registry) RegisterEmail(ctx context.Context, org event.OrgID, in NewEmail) (EmailDetail, error) {
 	keys, err := in.prepare()
 	if err != nil {
 		return EmailDetail{}, err
 	}
 	var out EmailDetail
-	err = r.write(ctx, "register email", func(tx bun.Tx) (err error) {
-		out, err = registerEmail(ctx, tx, org, &in, keys, r.now())
+	err = r.change(ctx, "register email", func(tx bun.Tx, next *draft) (err error) {
+		out, err = registerEmail(ctx, tx, next, org, &in, keys, r.now())
 		return err
 	})
 	if err != nil {
@@ -42,105 +49,107 @@ func (r *Registry) RegisterEmail(ctx context.Context, org event.OrgID, in NewEma
 }
 
 // registerEmail does the work of RegisterEmail within tx.
-func registerEmail(ctx context.Context, tx bun.Tx, org event.OrgID, in *NewEmail, keys []string, now event.Micros) (EmailDetail, error) {
-	known, err := knownRecipients(ctx, tx, org, keys)
-	if err != nil {
+func registerEmail(ctx context.Context, tx bun.Tx, next *draft, org event.OrgID, in *NewEmail, keys []string, now event.Micros) (EmailDetail, error) {
+	o, ok := next.Org(org)
+	if !ok {
+		return EmailDetail{}, orgNotFound()
+	}
+	if err := o.CheckEnabled(); err != nil {
 		return EmailDetail{}, err
 	}
-	email, lastRecipient, err := takeEmailIDs(ctx, tx, org, len(keys)-len(known))
-	if err != nil {
-		return EmailDetail{}, err
-	}
-	nextRecipient := lastRecipient - event.RecipientID(len(keys)-len(known)) + 1
-
 	out := EmailDetail{Email: Email{
-		Org: org, ID: email, From: in.From, Subject: in.Subject, Template: in.Template, Follow: FollowOn, CreatedAt: now,
+		Org: org, ID: in.Retry, From: in.From, Subject: in.Subject, Template: in.Template, Wished: in.Wish, CreatedAt: now,
 	}}
-	var fresh []recipientRow
-	joins := make([]emailRecipientRow, len(keys))
-	for i, p := range in.Recipients {
-		person := Recipient{
-			Org: org, Address: strings.TrimSpace(p.Address), Name: p.Name, Person: p.Person, CreatedAt: now,
-		}
-		if old, ok := known[keys[i]]; ok {
-			person.ID, person.CreatedAt = old.ID, old.CreatedAt
-		} else {
-			person.ID = nextRecipient
-			nextRecipient++
-			fresh = append(fresh, recipientRow{Recipient: person, AddressKey: keys[i]})
-		}
-		out.Recipients = append(out.Recipients, person)
-		joins[i].EmailRecipient = EmailRecipient{Org: org, Email: email, Recipient: person.ID}
+	if err := placeEmail(ctx, tx, &out.Email); err != nil {
+		return EmailDetail{}, err
 	}
-	var links []linkRow
+	people, err := takeRecipients(ctx, tx, org, in.Recipients, keys, now)
+	if err != nil {
+		return EmailDetail{}, err
+	}
+	if err := linkPeople(ctx, tx, next, people, now); err != nil {
+		return EmailDetail{}, err
+	}
+	evaluate(&out, people, next.Consent(org), o.Policy, in)
+	if out.Follow != FollowBlocked || in.SendPlain {
+		out.SentAt = now
+	}
 	for i, url := range in.Links {
-		link := Link{Org: org, Email: email, Ordinal: int32(i + 1), URL: url}
-		out.Links = append(out.Links, link)
-		links = append(links, linkRow{Link: link})
+		out.Links = append(out.Links, Link{Org: org, Email: out.ID, Ordinal: int32(i + 1), URL: url})
 	}
-	// Parents before children: foreign keys are checked by statement.
-	if err := insertAll(ctx, tx, []emailRow{{Email: out.Email}}); err != nil {
-		return EmailDetail{}, err
+	if err := insertEmail(ctx, tx, &out); err != nil || out.SentAt == 0 {
+		return out, err
 	}
-	if err := insertAll(ctx, tx, fresh); err != nil {
-		return EmailDetail{}, err
-	}
-	if err := insertAll(ctx, tx, joins); err != nil {
-		return EmailDetail{}, err
-	}
-	if err := insertAll(ctx, tx, links); err != nil {
-		return EmailDetail{}, err
-	}
-	out.Attachments, err = attachToEmail(ctx, tx, org, email, in.Attachments, out.Follow == FollowOn)
+	out.Attachments, err = attachToEmail(ctx, tx, org, out.ID, in.Attachments, out.Follow == FollowOn)
 	return out, err
 }
 
-// knownRecipients returns those of the addresses that have an id already.
-func knownRecipients(ctx context.Context, tx bun.Tx, org event.OrgID, keys []string) (map[string]Recipient, error) {
-	known := map[string]Recipient{}
-	for part := range slices.Chunk(keys, rowsPerStatement) {
-		var rows []recipientRow
-		if err := lookUp(tx, org, part).Scan(ctx, &rows); err != nil {
-			return nil, fmt.Errorf("look up recipients: %w", err)
-		}
-		for _, row := range rows {
-			known[row.AddressKey] = row.Recipient
+// insertEmail stores what registerEmail found. Parents go before children:
+// foreign keys are checked by statement.
+func insertEmail(ctx context.Context, tx bun.Tx, e *EmailDetail) error {
+	row := emailRow{Email: e.Email, ReasonList: strings.Join(e.Reasons, ",")}
+	if _, err := tx.NewInsert().Model(&row).On("CONFLICT (org_id, id) DO UPDATE").Exec(ctx); err != nil {
+		return fmt.Errorf("insert email: %w", err)
+	}
+	joins := make([]emailRecipientRow, len(e.Recipients))
+	for i, a := range e.Recipients {
+		joins[i] = emailRecipientRow{
+			EmailRecipient: EmailRecipient{Org: e.Org, Email: e.ID, Recipient: a.ID, Purposes: a.Purposes},
+			ReasonList:     strings.Join(a.Reasons, ","), Blocks: a.Blocks,
 		}
 	}
-	return known, nil
-}
-
-// lookUp joins the addresses from the left, one index search each. With IN (…)
-// SQLite reads all recipients of the organisation once the list has some twenty
-// members; CROSS JOIN keeps it from changing the order.
-func lookUp(db bun.IDB, org event.OrgID, keys []string) *bun.RawQuery {
-	args := make([]any, 0, len(keys)+1)
-	for _, key := range keys {
-		args = append(args, key)
+	if err := insertAll(ctx, tx, joins); err != nil {
+		return err
 	}
-	return db.NewRaw("WITH wanted (address_key) AS (VALUES (?)"+strings.Repeat(", (?)", len(keys)-1)+`)
-		SELECT r.id, r.created_at, r.address_key FROM wanted CROSS JOIN recipients AS r
-		WHERE r.org_id = ? AND r.address_key = wanted.address_key`, append(args, org)...)
+	links := make([]linkRow, len(e.Links))
+	for i, l := range e.Links {
+		links[i] = linkRow{Link: l}
+	}
+	return insertAll(ctx, tx, links)
 }
 
-// takeEmailIDs moves the organisation's counters by one email and by as many new
-// recipients, and returns where they stand then.
-func takeEmailIDs(ctx context.Context, tx bun.Tx, org event.OrgID, recipients int) (event.EmailID, event.RecipientID, error) {
+// placeEmail gives a new email its id, and clears the place of one to be retried.
+func placeEmail(ctx context.Context, tx bun.Tx, e *Email) error {
+	fresh := 1
+	if e.ID != 0 {
+		fresh = 0
+		if err := clearBlocked(ctx, tx, e); err != nil {
+			return err
+		}
+	}
 	var row orgRow
 	err := tx.NewRaw(`UPDATE organisations
-		SET last_email_id = last_email_id + 1, last_recipient_id = last_recipient_id + ?
-		WHERE id = ? RETURNING state, last_email_id, last_recipient_id`, recipients, org).Scan(ctx, &row)
+		SET last_email_id = last_email_id + ?, last_email_change = last_email_change + 1
+		WHERE id = ? RETURNING last_email_id, last_email_change`, fresh, e.Org).Scan(ctx, &row)
+	if err != nil {
+		return fmt.Errorf("take email id: %w", err)
+	}
+	if fresh == 1 {
+		e.ID = row.LastEmail
+	}
+	e.Change = row.LastChange
+	return nil
+}
+
+// clearBlocked removes what hangs on the email to be retried, and keeps its age.
+func clearBlocked(ctx context.Context, tx bun.Tx, e *Email) error {
+	var old emailRow
+	err := tx.NewSelect().Model(&old).Where("org_id = ?", e.Org).Where("id = ?", e.ID).Scan(ctx)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return 0, 0, orgNotFound()
+		return problem.New(404, "email_not_found", "There is no such email.")
 	case err != nil:
-		return 0, 0, fmt.Errorf("take ids: %w", err)
-	case row.State == OrgTerminated:
-		return 0, 0, orgTerminated()
-	case row.State != OrgEnabled:
-		return 0, 0, orgDisabled()
+		return fmt.Errorf("read email: %w", err)
+	case old.Follow != FollowBlocked || old.SentAt != 0:
+		return problem.New(409, "email_not_blocked", "Only a blocked email of which nothing was sent can be retried; send this one as a new email.")
 	}
-	return row.LastEmail, row.LastRecipient, nil
+	e.CreatedAt = old.CreatedAt
+	for _, table := range []string{"links", "email_recipients"} {
+		if _, err := tx.NewDelete().TableExpr("?", bun.Ident(table)).Where("org_id = ? AND email_id = ?", e.Org, e.ID).Exec(ctx); err != nil {
+			return fmt.Errorf("clear email's %s: %w", table, err)
+		}
+	}
+	return nil
 }
 
 func insertAll[T any](ctx context.Context, tx bun.Tx, rows []T) error {

@@ -117,7 +117,7 @@ func TestEmailRoundTrip(t *testing.T) {
 	r := fresh(t, func(o *Options) { o.Clock = c.Now })
 	acme, beta := org(t, r, "acme"), org(t, r, "beta")
 	in := NewEmail{
-		From: "Jörg 'J' \"Ö\" <jo@example.com>", Subject: "50 % ?off? -- it's; DROP TABLE emails", Template: "spring ?0",
+		From: "Jörg 'J' \"Ö\" <jo@example.com>", Subject: "50 % ?off? -- it's; DROP TABLE emails", Template: "spring ?0", Wish: true,
 		Recipients: []NewRecipient{
 			{Address: " Ann@Example.com ", Name: "Ann O'Neil ?", Person: "crm:1"},
 			{Address: "x@bücher.example"},
@@ -126,10 +126,10 @@ func TestEmailRoundTrip(t *testing.T) {
 	}
 	got := register(t, r, acme, in)
 	want := EmailDetail{
-		Email: Email{Org: acme, ID: 1, From: in.From, Subject: in.Subject, Template: in.Template, Follow: FollowOn, CreatedAt: r.now()},
-		Recipients: []Recipient{
-			{acme, 1, "Ann@Example.com", "Ann O'Neil ?", "crm:1", r.now()},
-			{acme, 2, "x@bücher.example", "", "", r.now()},
+		Email: Email{Org: acme, ID: 1, From: in.From, Subject: in.Subject, Template: in.Template, Follow: FollowOn, Wished: true, SentAt: r.now(), CreatedAt: r.now(), Change: 1},
+		Recipients: []Addressee{
+			{Recipient: Recipient{acme, 1, "Ann@Example.com", "Ann O'Neil ?", "crm:1", r.now()}, Purposes: AllPurposes},
+			{Recipient: Recipient{acme, 2, "x@bücher.example", "", "", r.now()}, Purposes: AllPurposes},
 		},
 		Links: []Link{{acme, 1, 1, in.Links[0]}, {acme, 1, 2, in.Links[1]}, {acme, 1, 3, in.Links[2]}},
 	}

@@ -21,7 +21,18 @@ func (r *Registry) EmailsSince(ctx context.Context, org event.OrgID, after event
 	return feed("read emails", after, func(last event.EmailID) (rows []emailRow, err error) {
 		err = r.page(&rows, org).Where("id > ?", last).Order("id").Scan(ctx)
 		return rows, err
-	}, func(row *emailRow) (Email, event.EmailID) { return row.Email, row.ID })
+	}, func(row *emailRow) (Email, event.EmailID) { return row.email(), row.ID })
+}
+
+// EmailChanges yields the organisation's emails that were registered or retried
+// after the change with this number, in the order of Email.Change. A consumer that
+// keeps copies of emails remembers the last number it took, and reads an email
+// that it has already anew, with its recipients and links.
+func (r *Registry) EmailChanges(ctx context.Context, org event.OrgID, after int64) iter.Seq2[Email, error] {
+	return feed("read emails", after, func(last int64) (rows []emailRow, err error) {
+		err = r.page(&rows, org).Where("change > ?", last).Order("change").Scan(ctx)
+		return rows, err
+	}, func(row *emailRow) (Email, int64) { return row.email(), row.Change })
 }
 
 // RecipientsSince yields the organisation's recipients with an id above after, as

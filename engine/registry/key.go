@@ -70,7 +70,7 @@ func (k *keyRow) principal() Principal {
 	return Principal{KeyID: k.ID, Name: k.Name, Role: k.Role, Org: k.Org, AllOrgs: k.Org == 0}
 }
 
-func (s *Snapshot) putKey(row *keyRow) error {
+func (d *draft) putKey(row *keyRow) error {
 	var h keyHash
 	hash, err := hex.DecodeString(row.Hash)
 	if err != nil || len(hash) != len(h) {
@@ -79,7 +79,7 @@ func (s *Snapshot) putKey(row *keyRow) error {
 	copy(h[:], hash)
 	live := &liveKey{Principal: row.principal()}
 	live.used.Store(int64(row.LastUsedAt))
-	s.keys[h] = live
+	d.ownKeys()[h] = live
 	return nil
 }
 
@@ -89,7 +89,7 @@ func (r *Registry) CreateKey(ctx context.Context, in NewKey) (plaintext string, 
 	if err := in.check(); err != nil {
 		return "", Key{}, err
 	}
-	err = r.change(ctx, "create key", func(tx bun.Tx, next *Snapshot) error {
+	err = r.change(ctx, "create key", func(tx bun.Tx, next *draft) error {
 		if _, ok := next.Org(in.Org); !ok && !in.AllOrgs {
 			return orgNotFound()
 		}
@@ -115,7 +115,7 @@ func (in *NewKey) check() error {
 	return nil
 }
 
-func (r *Registry) addKey(ctx context.Context, tx bun.Tx, next *Snapshot, in NewKey) (string, Key, error) {
+func (r *Registry) addKey(ctx context.Context, tx bun.Tx, next *draft, in NewKey) (string, Key, error) {
 	id, err := nextID(ctx, tx, "key")
 	if err != nil {
 		return "", Key{}, err
@@ -135,7 +135,7 @@ func (r *Registry) addKey(ctx context.Context, tx bun.Tx, next *Snapshot, in New
 // never been a key, and returns it in plain text; otherwise created is false. Of
 // several callers at once, one creates it.
 func (r *Registry) BootstrapAdmin(ctx context.Context) (plaintext string, created bool, err error) {
-	err = r.change(ctx, "bootstrap admin key", func(tx bun.Tx, next *Snapshot) error {
+	err = r.change(ctx, "bootstrap admin key", func(tx bun.Tx, next *draft) error {
 		if any, err := tx.NewSelect().Model((*keyRow)(nil)).Exists(ctx); err != nil || any {
 			return err
 		}

@@ -23,6 +23,17 @@ const (
 	MaxSubjectBytes = 998
 	MaxTemplate     = 256
 	MaxURLBytes     = 2_048
+	maxReasonBytes  = 64 // a name, not a sentence
+
+	MaxExternalIDBytes = MaxPersonBytes
+	MaxAddresses       = 100     // of one person
+	MaxPeople          = 10_000  // of one PutPeople: some seconds of the one writer
+	MaxChanges         = 500_000 // of one SetPreferences: a 10 MB file with short lines has fewer
+	MaxProofTextBytes  = 16 << 10
+	MaxSourceBytes     = 100
+	MaxFormBytes       = 100
+	MaxLocaleBytes     = 35 // the longest that RFC 5646 asks implementations to take
+	MaxEvidenceBytes   = 1_000
 )
 
 // checkOrgName holds name to [a-z0-9][a-z0-9-]{0,62}.

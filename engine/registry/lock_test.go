@@ -14,8 +14,8 @@ func TestLockedByAnotherWriter(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "registry.db")
 	const patience = 100 * time.Millisecond
 	r := open(t, path, func(o *Options) { o.BusyTimeout = patience })
-	patient := open(t, path)
 	acme := org(t, r, "acme")
+	patient := open(t, path)
 
 	rival, err := openSQLite(path, time.Second, true)
 	if err != nil {
@@ -62,7 +62,7 @@ func TestTurnIsBounded(t *testing.T) {
 	wantCode(t, err, "registry_busy")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := r.SetOrgEnabled(ctx, acme, false); !errors.Is(err, context.Canceled) {
+	if _, err := r.ChangeOrg(ctx, acme, OrgDisable, BySystem()); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	<-r.turn

@@ -2,8 +2,7 @@ package registry
 
 import (
 	"context"
-	"database/sql"
-	"errors"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -38,6 +37,26 @@ type Org struct {
 	Title     string       `bun:"title"` // for people; may be empty
 	State     OrgState     `bun:"state"`
 	CreatedAt event.Micros `bun:"created_at"`
+	// TerminatedAt is when the subscription ended and PurgeAt when the data is due
+	// for deletion; both are 0 unless terminated.
+	TerminatedAt event.Micros `bun:"terminated_at"`
+	PurgeAt      event.Micros `bun:"purge_at"`
+	Policy       Policy       `bun:"embed:policy_"`
+}
+
+// CheckEnabled returns nil for an enabled organisation, and otherwise the problem
+// that every door to following and to collected data answers: feature_disabled.
+func (o *Org) CheckEnabled() error {
+	switch o.State {
+	case OrgEnabled:
+		return nil
+	case OrgTerminated:
+		return problem.New(409, "feature_disabled",
+			"The organisation's subscription has ended; its data is kept until %s, and resubscribing before then restores it.",
+			o.PurgeAt.Time().Format(time.DateOnly))
+	}
+	return problem.New(409, "feature_disabled",
+		"Following is switched off for this organisation; its data is kept and can be read again once an administrator enables it.")
 }
 
 type orgRow struct {
@@ -45,13 +64,24 @@ type orgRow struct {
 	Org
 	LastEmail     event.EmailID     `bun:"last_email_id"`
 	LastRecipient event.RecipientID `bun:"last_recipient_id"`
+	LastPerson    PersonID          `bun:"last_person_id"`
+	LastProof     int64             `bun:"last_proof_id"`
+	LastChange    int64             `bun:"last_email_change"` // of an email
+
+	ConsentVersion uint64 `bun:"consent_version"`
+	LedgerCount    int64  `bun:"ledger_count"`
+	LedgerHash     []byte `bun:"ledger_hash"`
 }
 
-// NewOrg describes an organisation to create; Title is optional.
-type NewOrg struct{ Name, Title string }
+// NewOrg describes an organisation to create; Title is optional. By says who
+// creates it; its zero value is the system.
+type NewOrg struct {
+	Name, Title string
+	By          Actor
+}
 
-// CreateOrg adds an enabled organisation. Problems: org_name_invalid,
-// org_title_invalid, org_exists.
+// CreateOrg adds an enabled organisation with the default policy. Problems:
+// org_name_invalid, org_title_invalid, actor_invalid, org_exists.
 func (r *Registry) CreateOrg(ctx context.Context, in NewOrg) (Org, error) {
 	if err := checkOrgName(in.Name); err != nil {
 		return Org{}, err
@@ -59,8 +89,12 @@ func (r *Registry) CreateOrg(ctx context.Context, in NewOrg) (Org, error) {
 	if fault := textFault(in.Title, MaxTitleBytes, true); fault != "" {
 		return Org{}, problem.New(422, "org_title_invalid", "The organisation's title %s.", fault)
 	}
-	row := orgRow{Org: Org{Name: in.Name, Title: in.Title, State: OrgEnabled}}
-	err := r.change(ctx, "create organisation", func(tx bun.Tx, next *Snapshot) error {
+	in.By = orElse(in.By, BySystem())
+	if err := in.By.check(); err != nil {
+		return Org{}, err
+	}
+	row := orgRow{Org: Org{Name: in.Name, Title: in.Title, State: OrgEnabled, Policy: DefaultPolicy()}, LedgerHash: []byte{}}
+	err := r.change(ctx, "create organisation", func(tx bun.Tx, next *draft) error {
 		id, err := nextID(ctx, tx, "organisation")
 		if err != nil {
 			return err
@@ -72,39 +106,12 @@ func (r *Registry) CreateOrg(ctx context.Context, in NewOrg) (Org, error) {
 			return err
 		}
 		next.putOrg(row.Org)
-		return nil
+		return noteOrg(ctx, tx, row.ID, OrgEvent{At: row.CreatedAt, Actor: in.By, Action: OrgProvision, To: string(row.State)})
 	})
 	if err != nil {
 		return Org{}, err
 	}
 	return row.Org, nil
-}
-
-// SetOrgEnabled switches following and collecting on or off for the organisation;
-// what was collected stays. When it returns, every later Decide and RegisterEmail
-// obeys. Problems: org_not_found, org_terminated.
-func (r *Registry) SetOrgEnabled(ctx context.Context, id event.OrgID, enabled bool) error {
-	state := OrgDisabled
-	if enabled {
-		state = OrgEnabled
-	}
-	return r.change(ctx, "set organisation state", func(tx bun.Tx, next *Snapshot) error {
-		var row orgRow
-		if err := tx.NewSelect().Model(&row).Where("id = ?", id).Scan(ctx); errors.Is(err, sql.ErrNoRows) {
-			return orgNotFound()
-		} else if err != nil {
-			return err
-		}
-		if row.State == OrgTerminated {
-			return orgTerminated()
-		}
-		row.State = state
-		if _, err := tx.NewUpdate().Model(&row).Column("state").WherePK().Exec(ctx); err != nil {
-			return err
-		}
-		next.putOrg(row.Org)
-		return nil
-	})
 }
 
 // Orgs returns all organisations in the order of their ids, from the snapshot.
@@ -127,12 +134,4 @@ func (r *Registry) OrgByName(name string) (Org, error) {
 
 func orgNotFound() *problem.Error {
 	return problem.New(404, "org_not_found", "There is no such organisation.")
-}
-
-func orgTerminated() *problem.Error {
-	return problem.New(409, "org_terminated", "The organisation's subscription has ended.")
-}
-
-func orgDisabled() *problem.Error {
-	return problem.New(409, "org_disabled", "Following is switched off for this organisation.")
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -55,11 +56,11 @@ func TestDecide(t *testing.T) {
 	r := fresh(t)
 	acme, gone, hole := org(t, r, "acme"), org(t, r, "gone"), org(t, r, "hole")
 	org(t, r, "last")
-	for id, statement := range map[event.OrgID]string{
-		gone: "UPDATE organisations SET state = 'terminated' WHERE id = ?",
-		hole: "DELETE FROM organisations WHERE id = ?",
-	} {
-		if _, err := r.writer.ExecContext(t.Context(), statement, id); err != nil {
+	if _, err := r.ChangeOrg(t.Context(), gone, OrgTerminate, BySystem()); err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range []string{"DELETE FROM org_events", "DELETE FROM organisations WHERE name = 'hole'"} {
+		if _, err := r.writer.ExecContext(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -93,17 +94,20 @@ func TestDecide(t *testing.T) {
 	if (Verdict{}).Allow {
 		t.Error("the zero verdict allows")
 	}
-	wantCode(t, r.SetOrgEnabled(t.Context(), gone, true), "org_terminated")
 	_, err = r.RegisterEmail(t.Context(), gone, mail("a@example.com"))
-	wantCode(t, err, "org_terminated")
+	wantCode(t, err, "feature_disabled")
 }
 
 func TestDisableIsSeenAtOnce(t *testing.T) {
 	r := fresh(t)
 	acme := org(t, r, "acme")
 	before := r.Snapshot()
-	for _, enabled := range []bool{false, false, true, false, true} {
-		if err := r.SetOrgEnabled(t.Context(), acme, enabled); err != nil {
+	for _, enabled := range []bool{false, true, false, true} {
+		action := OrgDisable
+		if enabled {
+			action = OrgEnable
+		}
+		if _, err := r.ChangeOrg(t.Context(), acme, action, BySystem()); err != nil {
 			t.Fatal(err)
 		}
 		if v := r.Decide(acme, 1, event.Click); v.Allow != enabled {
@@ -113,7 +117,7 @@ func TestDisableIsSeenAtOnce(t *testing.T) {
 		if enabled && err != nil {
 			t.Error(err)
 		} else if !enabled {
-			wantCode(t, err, "org_disabled")
+			wantCode(t, err, "feature_disabled")
 		}
 	}
 	if !before.Decide(acme, 1, event.Click).Allow {
@@ -122,7 +126,8 @@ func TestDisableIsSeenAtOnce(t *testing.T) {
 	if e := register(t, r, acme, mail("b@example.com")); e.ID != 3 || e.Recipients[0].ID != 2 {
 		t.Errorf("refused registrations took ids: %+v", e)
 	}
-	wantCode(t, r.SetOrgEnabled(t.Context(), 7, true), "org_not_found")
+	_, err := r.ChangeOrg(t.Context(), 7, OrgEnable, BySystem())
+	wantCode(t, err, "org_not_found")
 }
 
 // TestSnapshotEqualsStore holds the snapshot built step by step to one loaded anew,
@@ -153,7 +158,7 @@ func TestSnapshotEqualsStore(t *testing.T) {
 				if !r.Decide(o.ID, 1, event.Open).Allow {
 					t.Errorf("organisation %d is not in the snapshot", o.ID)
 				}
-				if err := r.SetOrgEnabled(t.Context(), o.ID, i%2 == 0); err != nil {
+				if err := disableIf(r, o.ID, i%2 != 0); err != nil {
 					t.Error(err)
 				}
 				_, key, err := r.CreateKey(t.Context(), NewKey{Role: RoleSender, Org: o.ID})
@@ -187,4 +192,13 @@ func TestSnapshotEqualsStore(t *testing.T) {
 			t.Errorf("key %d differs", k.KeyID)
 		}
 	}
+}
+
+// disableIf switches the organisation off when off is true.
+func disableIf(r *Registry, id event.OrgID, off bool) error {
+	if !off {
+		return nil
+	}
+	_, err := r.ChangeOrg(context.Background(), id, OrgDisable, BySystem())
+	return err
 }

@@ -6,7 +6,7 @@
 // hot path may ask without IO; and Verdict, the answer to "may this interaction
 // be recorded".
 //
-//	CreateOrg, SetOrgEnabled, CreateKey, …      RegisterEmail
+//	CreateOrg, SetPreferences, CreateKey, …     RegisterEmail
 //	             │                                   │
 //	      one transaction ── commit ──┐       one transaction
 //	             │                    │              │
@@ -132,18 +132,18 @@ func (r *Registry) write(ctx context.Context, act string, fn func(bun.Tx) error)
 	return storeError(act, r.inTx(ctx, fn))
 }
 
-// change is write for what the snapshot holds: fn also alters a copy of it, which
+// change is write for what the snapshot holds: fn also alters a draft of it, which
 // is published when the transaction is durable and dropped otherwise.
-func (r *Registry) change(ctx context.Context, act string, fn func(bun.Tx, *Snapshot) error) error {
+func (r *Registry) change(ctx context.Context, act string, fn func(bun.Tx, *draft) error) error {
 	if err := r.takeTurn(ctx); err != nil {
 		return err
 	}
 	defer r.endTurn()
-	next := r.current.Load().clone()
-	if err := r.inTx(ctx, func(tx bun.Tx) error { return fn(tx, next) }); err != nil {
+	next := draft{Snapshot: *r.current.Load()}
+	if err := r.inTx(ctx, func(tx bun.Tx) error { return fn(tx, &next) }); err != nil {
 		return storeError(act, err)
 	}
-	r.current.Store(next)
+	r.current.Store(&next.Snapshot)
 	return nil
 }
 

@@ -63,9 +63,9 @@ func org(t testing.TB, r *Registry, name string) event.OrgID {
 	return o.ID
 }
 
-// mail is a valid email to these addresses.
+// mail is a valid email to these addresses, to be followed.
 func mail(to ...string) NewEmail {
-	in := NewEmail{From: "Ann <ann@example.com>", Subject: "Hello", Links: []string{"https://example.com/a?b=c&d=%zz[1]#e"}}
+	in := NewEmail{From: "Ann <ann@example.com>", Subject: "Hello", Wish: true, Links: []string{"https://example.com/a?b=c&d=%zz[1]#e"}}
 	for _, a := range to {
 		in.Recipients = append(in.Recipients, NewRecipient{Address: a})
 	}
@@ -136,7 +136,7 @@ func TestRestart(t *testing.T) {
 	r := open(t, path)
 	acme, beta := org(t, r, "acme"), org(t, r, "beta")
 	first := register(t, r, acme, mail("a@example.com", "b@example.com"))
-	if err := r.SetOrgEnabled(t.Context(), beta, false); err != nil {
+	if _, err := r.ChangeOrg(t.Context(), beta, OrgDisable, BySystem()); err != nil {
 		t.Fatal(err)
 	}
 	key, _, err := r.BootstrapAdmin(t.Context())

@@ -16,9 +16,10 @@ import (
 // organisations and the valid keys. Any number of goroutines may use it, also
 // after the registry is closed. Its methods do no IO and take no lock.
 type Snapshot struct {
-	orgs   []Org // by id - 1; an entry with id 0 is an organisation that is no more
-	byName map[string]event.OrgID
-	keys   map[keyHash]*liveKey
+	orgs    []Org          // by id - 1; an entry with id 0 is an organisation that is no more
+	consent []*consentSets // as orgs
+	byName  map[string]event.OrgID
+	keys    map[keyHash]*liveKey
 }
 
 // Org returns the organisation with this id.
@@ -53,7 +54,9 @@ func (s *Snapshot) org(id event.OrgID) *Org {
 
 // Decide says whether an interaction of this kind by this recipient of an email
 // of org may be recorded. It is a pure function of the snapshot and does not
-// allocate. An unknown organisation, kind or recipient id is refused.
+// allocate. An unknown organisation, kind or recipient id is refused. Kinds that
+// have a purpose (see PurposeOf) need the recipient's consent; the others, which
+// mail systems report, only an enabled organisation.
 func (s *Snapshot) Decide(org event.OrgID, recipient event.RecipientID, kind event.Kind) Verdict {
 	var against Reasons
 	if kind == event.KindInvalid || kind > event.Unsubscribed {
@@ -66,40 +69,99 @@ func (s *Snapshot) Decide(org event.OrgID, recipient event.RecipientID, kind eve
 		against |= OrganisationUnknown
 	} else {
 		against |= o.State.against()
+		if p := PurposeOf(kind); p != NoPurpose && recipient >= 1 {
+			against |= s.consent[org-1].against(recipient, p, o.Policy.Unknown != OptOut)
+		}
 	}
 	return Verdict{Allow: against == 0, Reasons: against}
 }
 
-// clone returns a copy to be altered before it is published.
-func (s *Snapshot) clone() *Snapshot {
-	return &Snapshot{orgs: slices.Clone(s.orgs), byName: maps.Clone(s.byName), keys: maps.Clone(s.keys)}
-}
-
-func (s *Snapshot) putOrg(o Org) {
-	for len(s.orgs) < int(o.ID) {
-		s.orgs = append(s.orgs, Org{})
+// Consent returns the preferences of org's recipients as of this snapshot. For an
+// unknown organisation it refuses everything.
+func (s *Snapshot) Consent(org event.OrgID) Consent {
+	o := s.org(org)
+	if o == nil {
+		return Consent{OptIn: true}
 	}
-	s.orgs[o.ID-1] = o
-	s.byName[o.Name] = o.ID
+	return Consent{OptIn: o.Policy.Unknown != OptOut, Version: s.consent[org-1].version, sets: s.consent[org-1]}
 }
 
-func loadSnapshot(ctx context.Context, db bun.IDB) (*Snapshot, error) {
-	s := &Snapshot{byName: map[string]event.OrgID{}, keys: map[keyHash]*liveKey{}}
+// draft is a snapshot in the making. What it shares with the one it was made from
+// is copied before the first change to it.
+type draft struct {
+	Snapshot
+	owns struct {
+		orgs, names, keys, consent bool
+		sets                       map[event.OrgID]bool
+	}
+}
+
+func (d *draft) putOrg(o Org) {
+	if !d.owns.orgs {
+		d.orgs, d.owns.orgs = slices.Clone(d.orgs), true
+	}
+	for len(d.orgs) < int(o.ID) {
+		d.orgs = append(d.orgs, Org{})
+	}
+	d.orgs[o.ID-1] = o
+	d.ownConsent()
+	if d.byName[o.Name] == o.ID {
+		return
+	}
+	if !d.owns.names {
+		d.byName, d.owns.names = maps.Clone(d.byName), true
+	}
+	d.byName[o.Name] = o.ID
+}
+
+func (d *draft) ownKeys() map[keyHash]*liveKey {
+	if !d.owns.keys {
+		d.keys, d.owns.keys = maps.Clone(d.keys), true
+	}
+	return d.keys
+}
+
+// ownConsent makes the list of sets the draft's own and as long as that of the
+// organisations.
+func (d *draft) ownConsent() {
+	if !d.owns.consent {
+		d.consent, d.owns.consent = slices.Clone(d.consent), true
+	}
+	for len(d.consent) < len(d.orgs) {
+		d.consent = append(d.consent, &consentSets{})
+	}
+}
+
+// consentOf returns the organisation's sets to be altered.
+func (d *draft) consentOf(org event.OrgID) *consentSets {
+	d.ownConsent()
+	if d.owns.sets == nil {
+		d.owns.sets = map[event.OrgID]bool{}
+	}
+	if !d.owns.sets[org] {
+		d.consent[org-1], d.owns.sets[org] = d.consent[org-1].clone(), true
+	}
+	return d.consent[org-1]
+}
+
+func loadSnapshot(ctx context.Context, db *bun.DB) (*Snapshot, error) {
+	d := draft{Snapshot: Snapshot{byName: map[string]event.OrgID{}, keys: map[keyHash]*liveKey{}}}
 	var orgs []orgRow
 	if err := db.NewSelect().Model(&orgs).Order("id").Scan(ctx); err != nil {
 		return nil, fmt.Errorf("read organisations: %w", err)
 	}
 	for _, o := range orgs {
-		s.putOrg(o.Org)
+		d.putOrg(o.Org)
+		d.consentOf(o.ID).version = o.ConsentVersion
 	}
 	var keys []keyRow
 	if err := db.NewSelect().Model(&keys).Where("revoked_at = 0").Scan(ctx); err != nil {
 		return nil, fmt.Errorf("read keys: %w", err)
 	}
 	for i := range keys {
-		if err := s.putKey(&keys[i]); err != nil {
+		if err := d.putKey(&keys[i]); err != nil {
 			return nil, err
 		}
 	}
-	return s, nil
+	return &d.Snapshot, loadConsent(ctx, db, &d)
 }

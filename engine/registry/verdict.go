@@ -21,12 +21,15 @@ const (
 	OrganisationTerminated
 	RecipientUnknown
 	KindUnknown
+	RecipientDenied       // the recipient, or a person or account with the address, refuses
+	RecipientUnknownOptIn // nobody has allowed it, and the organisation asks for consent first
 )
 
 // Names returns the stable names of the reasons in the set, nil for none.
 func (r Reasons) Names() []string {
 	names := [...]string{
 		"organisation_unknown", "organisation_disabled", "organisation_terminated", "recipient_unknown", "kind_unknown",
+		"recipient_denied", "recipient_unknown_opt_in",
 	}
 	var out []string
 	for ; r != 0; r &= r - 1 {

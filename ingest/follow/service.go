@@ -3,6 +3,7 @@ package follow
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"mailwake/engine/event"
@@ -118,6 +119,12 @@ func (s *Service) Follow(ctx context.Context, org event.OrgID, req Request) (Res
 		}
 		return Response{}, fmt.Errorf("follow: %w", err)
 	}
+	if email.Follow != registry.FollowOn {
+		if req.Follow == "if_allowed" {
+			return plain(&req, StateBlocked, strings.Join(email.Reasons, ","))
+		}
+		return Response{}, problem.New(409, "follow_blocked", "Recipients do not allow this email to be followed.")
+	}
 	resp, err := s.render(ctx, t, opts.Base, &email)
 	if err != nil {
 		return Response{}, err
@@ -129,7 +136,7 @@ func (s *Service) Follow(ctx context.Context, org event.OrgID, req Request) (Res
 }
 
 func (s *Service) register(ctx context.Context, org event.OrgID, req *Request, t *Template) (registry.EmailDetail, error) {
-	in := registry.NewEmail{From: req.From, Subject: req.Subject, Template: req.Template, Links: t.Targets()}
+	in := registry.NewEmail{From: req.From, Subject: req.Subject, Template: req.Template, Links: t.Targets(), Wish: true}
 	for _, r := range req.To {
 		in.Recipients = append(in.Recipients, registry.NewRecipient{Address: r.Address, Name: r.Name, Person: r.Person})
 	}
@@ -138,11 +145,8 @@ func (s *Service) register(ctx context.Context, org event.OrgID, req *Request, t
 
 // refusal returns the reason when err says that the organisation must not follow.
 func refusal(err error) string {
-	switch problem.Of(err).Code {
-	case "org_disabled":
-		return registry.OrganisationDisabled.String()
-	case "org_terminated":
-		return registry.OrganisationTerminated.String()
+	if code := problem.Of(err).Code; code == "feature_disabled" {
+		return code
 	}
 	return ""
 }

@@ -167,13 +167,13 @@ func TestNotFollowed(t *testing.T) {
 		"no html": {func(_ *fixture, r *follow.Request) { r.HTML, r.Text = "", "Hello" }, "off", "no_html", false},
 		"disabled": {func(f *fixture, r *follow.Request) {
 			r.Follow = "if_allowed"
-			if err := f.registry.SetOrgEnabled(context.Background(), f.org, false); err != nil {
+			if _, err := f.registry.ChangeOrg(context.Background(), f.org, registry.OrgDisable, registry.BySystem()); err != nil {
 				panic(err)
 			}
-		}, "blocked", "organisation_disabled", true},
+		}, "blocked", "feature_disabled", true},
 		"terminated": {func(f *fixture, r *follow.Request) {
-			r.Follow, f.faults.err = "if_allowed", problem.New(409, "org_terminated", "x")
-		}, "blocked", "organisation_terminated", true},
+			r.Follow, f.faults.err = "if_allowed", problem.New(409, "feature_disabled", "x")
+		}, "blocked", "feature_disabled", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, req := newFixture(t), request()
@@ -242,10 +242,10 @@ func TestFollowProblems(t *testing.T) {
 
 func TestFollowRefused(t *testing.T) {
 	f := newFixture(t)
-	if err := f.registry.SetOrgEnabled(t.Context(), f.org, false); err != nil {
+	if _, err := f.registry.ChangeOrg(t.Context(), f.org, registry.OrgDisable, registry.BySystem()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.service.Follow(t.Context(), f.org, request()); problem.Of(err).Code != "org_disabled" {
+	if _, err := f.service.Follow(t.Context(), f.org, request()); problem.Of(err).Code != "feature_disabled" {
 		t.Errorf("required, disabled: %v", err)
 	}
 	req := request()
