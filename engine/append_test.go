@@ -194,3 +194,32 @@ func TestStats(t *testing.T) {
 		t.Errorf("after the last flush: %+v", s)
 	}
 }
+
+// A clock that jumps back gives later events earlier times, in earlier months
+// too; ids and order in the log do not come from it.
+func TestClockJumpsBack(t *testing.T) {
+	b := newBench(t)
+	e := b.open()
+	n := 0
+	for step, back := range []time.Duration{0, time.Second, 40 * 24 * time.Hour, 0, 400 * 24 * time.Hour} {
+		in := opens(b.org, n+1, 10)
+		for i := range in {
+			in[i].OccurredAt = event.At(july.Add(-back))
+			in[i].ReceivedAt = in[i].OccurredAt
+		}
+		mustAppend(t, e, in)
+		n += len(in)
+		want(t, e, b.org, 1, n)
+		switch step {
+		case 1, 3:
+			mustFlush(t, e, b.org)
+		case 2:
+			e = b.reopen(e)
+		}
+		want(t, e, b.org, 1, n)
+	}
+	mustFlush(t, e, b.org)
+	if c := want(t, b.reopen(e), b.org, 1, n); len(c.tail) != 0 {
+		t.Errorf("%d events are still in the log", len(c.tail))
+	}
+}
