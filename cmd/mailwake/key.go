@@ -104,6 +104,9 @@ func (k *keyRevokeCmd) Run(ctx context.Context, e *env) error {
 	return nil
 }
 
+// second is a time as logs show it, in UTC.
+func second(t time.Time) string { return t.UTC().Format(time.DateTime) }
+
 // minute is a time as tables show it, in UTC.
 func minute(t *time.Time) string {
 	if t == nil {
