@@ -2,12 +2,14 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"mailwake/engine/event"
+	"mailwake/engine/problem"
 	"mailwake/engine/registry"
 )
 
@@ -104,4 +106,9 @@ func nameSeen(ctx context.Context, reg *registry.Registry, org event.OrgID, read
 		reads[i].Kind, reads[i].ExternalID = string(name.Kind), name.ExternalID
 	}
 	return nil
+}
+
+func isProblem(err error, code string) bool {
+	p, ok := errors.AsType[*problem.Error](err)
+	return ok && p.Code == code
 }

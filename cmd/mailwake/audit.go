@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -41,7 +43,11 @@ func (o *orgAuditCmd) Run(ctx context.Context, e *env) error {
 		if ch.KeyID != 0 {
 			by += " " + strconv.FormatInt(ch.KeyID, 10)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", second(ch.At), by, ch.Action, ch.From, ch.To)
+		from, to := ch.From, ch.To
+		if ch.Action == "policy" {
+			from, to = policyChange(ch.From, ch.To)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", second(ch.At), by, ch.Action, from, to)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -51,6 +57,22 @@ func (o *orgAuditCmd) Run(ctx context.Context, e *env) error {
 		fmt.Fprintf(t, "%s\tkey %d\t%s\t%s\n", second(r.At), r.KeyID, r.What, whose(r))
 	}
 	return t.Flush()
+}
+
+// policyChange keeps of two policies what differs.
+func policyChange(from, to string) (string, string) {
+	var before, after map[string]any
+	if json.Unmarshal([]byte(from), &before) != nil || json.Unmarshal([]byte(to), &after) != nil {
+		return from, to
+	}
+	var was, is []string
+	for _, field := range slices.Sorted(maps.Keys(after)) {
+		if before[field] != after[field] {
+			was = append(was, fmt.Sprint(field, " ", before[field]))
+			is = append(is, fmt.Sprint(field, " ", after[field]))
+		}
+	}
+	return strings.Join(was, ", "), strings.Join(is, ", ")
 }
 
 // whose names what a read was about.

@@ -39,6 +39,7 @@ func (s *server) handler(at addresses) (http.Handler, error) {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics(st), promhttp.HandlerOpts{}))
 	api := newAPI(mux, st.node.registry, s.logger)
 	ingest.RegisterOrgs(api, st.node.registry, st.engine)
+	ingest.RegisterAudit(api, st.node.registry)
 	ingest.RegisterKeys(api, st.node.registry)
 	ingest.RegisterEmails(api, st.node.registry, &follow.Service{
 		Registry: st.node.registry, Engine: st.engine, Tokens: st.tokens, BaseURL: at.Public,

@@ -19,7 +19,7 @@ type Read struct {
 	At        event.Micros      `bun:"at"`           // given by the registry
 	KeyID     int64             `bun:"key_id"`       // 0 in NoteRead: the context's principal
 	What      string            `bun:"what"`         // at most MaxWhatBytes
-	Person    int64             `bun:"person_id"`    // 0: nobody in particular
+	Person    PersonID          `bun:"person_id"`    // 0: nobody in particular
 	Recipient event.RecipientID `bun:"recipient_id"` // 0: nobody in particular
 	Email     event.EmailID     `bun:"email_id"`     // 0: none in particular
 }
