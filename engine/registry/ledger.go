@@ -2,7 +2,12 @@ package registry
 
 import (
 	"context"
-	"iter"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/uptrace/bun"
 
 	"mailwake/engine/event"
 )
@@ -31,22 +36,108 @@ type LedgerHead struct {
 	Hash    [32]byte // of the last entry; zero without one
 }
 
-// LedgerError says which entry of a consent ledger is the first that is not as it
-// was written. It unwraps to the problem ledger_damaged.
-type LedgerError struct {
-	Org   event.OrgID
-	Seq   int64
-	Fault string // what is wrong with it, without personal data
+// ledgerRow is an entry as stored. The hash covers the stored values, whatever
+// they are, not what they are taken for.
+type ledgerRow struct {
+	bun.BaseModel `bun:"table:consent_ledger,alias:cl"`
+	Org           int64  `bun:"org_id,pk"`
+	Seq           int64  `bun:"seq,pk"`
+	At            int64  `bun:"at"`
+	SubjectKind   string `bun:"subject_kind"`
+	SubjectID     int64  `bun:"subject_id"`
+	Purposes      int64  `bun:"purposes"`
+	State         string `bun:"state"`
+	WasAllowed    int64  `bun:"was_allowed"`
+	WasDenied     int64  `bun:"was_denied"`
+	Evidence      string `bun:"evidence"`
+	Proof         int64  `bun:"proof_id"`
+	Hash          []byte `bun:"hash"`
 }
 
-// Ledger yields the organisation's entries with a number above after, in order.
-// It does not verify them; see VerifyLedger. An error ends the sequence.
-func (r *Registry) Ledger(ctx context.Context, org event.OrgID, after int64) iter.Seq2[LedgerEntry, error] {
-	return func(yield func(LedgerEntry, error) bool) { yield(LedgerEntry{}, notBuilt("read ledger")) }
+type proofRow struct {
+	bun.BaseModel `bun:"table:consent_proofs,alias:cp"`
+	Org           int64  `bun:"org_id,pk"`
+	ID            int64  `bun:"id,pk"`
+	Source        string `bun:"source"`
+	FormVersion   string `bun:"form_version"`
+	Shown         string `bun:"shown"`
+	Locale        string `bun:"locale"`
+	ActorKind     string `bun:"actor_kind"`
+	ActorKey      int64  `bun:"actor_key"`
 }
 
-// VerifyLedger reads the organisation's whole ledger and returns the number of its
-// entries, or a *LedgerError that names the first bad one. Problem: org_not_found.
-func (r *Registry) VerifyLedger(ctx context.Context, org event.OrgID) (entries int64, err error) {
-	return 0, notBuilt("verify ledger")
+// ledgerFormat begins what is hashed, so that a later format cannot be taken for
+// this one.
+const ledgerFormat = "mailwake consent ledger 1"
+
+// A canonical encoding: numbers are 8 bytes, big-endian; texts follow their
+// length; the order is that of the columns.
+func appendInt(b []byte, n int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(n)) }
+
+func appendText(b []byte, s string) []byte { return append(appendInt(b, int64(len(s))), s...) }
+
+// digest returns SHA-256 over all fields of the proof.
+func (p *proofRow) digest() [sha256.Size]byte {
+	b := appendInt(appendInt(nil, p.Org), p.ID)
+	for _, s := range []string{p.Source, p.FormVersion, p.Shown, p.Locale, p.ActorKind} {
+		b = appendText(b, s)
+	}
+	return sha256.Sum256(appendInt(b, p.ActorKey))
+}
+
+// chain returns the entry's hash: SHA-256 over the format, the previous entry's
+// hash, all fields, and the digest of its proof. buf saves allocations.
+func (e *ledgerRow) chain(buf []byte, previous []byte, proof [sha256.Size]byte) [sha256.Size]byte {
+	b := appendText(buf[:0], ledgerFormat)
+	b = appendText(b, string(previous))
+	b = appendInt(appendInt(appendInt(b, e.Org), e.Seq), e.At)
+	b = appendInt(appendText(b, e.SubjectKind), e.SubjectID)
+	b = appendText(appendInt(b, e.Purposes), e.State)
+	b = appendInt(appendInt(b, e.WasAllowed), e.WasDenied)
+	b = appendInt(appendText(b, e.Evidence), e.Proof)
+	return sha256.Sum256(append(b, proof[:]...))
+}
+
+// appendLedger writes one entry per change behind the organisation's last one.
+func appendLedger(ctx context.Context, tx bun.Tx, org event.OrgID, changes []newPreference, proof Proof, now event.Micros) error {
+	var head orgRow
+	err := tx.NewRaw("UPDATE organisations SET last_proof_id = last_proof_id + 1 WHERE id = ? RETURNING last_proof_id, ledger_count, ledger_hash", org).
+		Scan(ctx, &head)
+	if err != nil {
+		return fmt.Errorf("read ledger's head: %w", err)
+	}
+	shown := proofRow{
+		Org: int64(org), ID: head.LastProof, Source: proof.Source, FormVersion: proof.FormVersion, Shown: proof.Text,
+		Locale: proof.Locale, ActorKind: string(proof.Actor.Kind), ActorKey: proof.Actor.KeyID,
+	}
+	if _, err := tx.NewInsert().Model(&shown).Exec(ctx); err != nil {
+		return fmt.Errorf("insert proof: %w", err)
+	}
+	digest, previous := shown.digest(), head.LedgerHash
+	var buf []byte
+	rows := make([]ledgerRow, 0, min(len(changes), rowsPerStatement))
+	for part := range slices.Chunk(changes, rowsPerStatement) {
+		rows = rows[:0]
+		for _, c := range part {
+			head.LedgerCount++
+			row := ledgerRow{
+				Org: int64(org), Seq: head.LedgerCount, At: int64(now), SubjectKind: string(c.Subject.Kind), SubjectID: c.Subject.ID,
+				Purposes: int64(c.Purposes), State: c.State.String(), WasAllowed: int64(c.was.Allowed), WasDenied: int64(c.was.Denied),
+				Evidence: orElse(c.Evidence, proof.Evidence), Proof: shown.ID,
+			}
+			hash := row.chain(buf, previous, digest)
+			row.Hash = hash[:]
+			previous = row.Hash
+			rows = append(rows, row)
+		}
+		if err := insertAll(ctx, tx, rows); err != nil {
+			return err
+		}
+	}
+	_, err = tx.NewUpdate().Model((*orgRow)(nil)).Set("ledger_count = ?", head.LedgerCount).Set("ledger_hash = ?", previous).
+		Where("id = ?", org).Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("move ledger's head: %w", err)
+	}
+	return nil
 }

@@ -1,0 +1,127 @@
+package registry
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"mailwake/engine/event"
+)
+
+func (h *history) compareEmail(e EmailDetail, in NewEmail, to []string, state FollowState, blockers []string, purposes map[string][]Purpose) {
+	var blocking []string
+	for i, a := range e.Recipients {
+		if a.ID != h.m.ids[to[i]] || a.Purposes != PurposesOf(purposes[to[i]]...) || (len(a.Reasons) > 0) != (len(h.reasons(to[i])) > 0) {
+			h.Errorf("recipient %+v, want %v", a, purposes[to[i]])
+		}
+		if a.Blocks {
+			blocking = append(blocking, to[i])
+		}
+	}
+	sent := state != FollowBlocked || in.SendPlain
+	if e.Follow != state || e.Wished != in.Wish || !slices.Equal(blocking, blockers) || (e.SentAt != 0) != sent || len(e.Blockers()) != len(blockers) {
+		h.Errorf("email %+v, want %s, blocked by %v", e, state, blockers)
+	}
+	stored, err := h.r.Email(h.Context(), h.org, e.ID)
+	if err != nil {
+		h.Fatal(err)
+	}
+	slices.SortFunc(e.Recipients, func(a, b Addressee) int { return int(a.ID - b.ID) })
+	for i := range stored.Recipients { // first texts stay
+		stored.Recipients[i].Recipient = e.Recipients[i].Recipient
+	}
+	if !reflect.DeepEqual(stored, e) {
+		h.Errorf("stored %+v\nanswered %+v", stored, e)
+	}
+}
+
+// reasons are those against following an address, for any purpose.
+func (h *history) reasons(address string) (out []string) {
+	for _, p := range purposes() {
+		if why := h.m.refusal(address, p); why != "" {
+			out = append(out, why)
+		}
+	}
+	return out
+}
+
+// compare holds all that readers see to the model.
+func (h *history) compare() {
+	consent := h.r.Snapshot().Consent(h.org)
+	var says strings.Builder
+	fmt.Fprint(&says, consent.OptIn)
+	for _, p := range purposes() {
+		denied, granted := slices.Collect(consent.Denied(p)), slices.Collect(consent.Granted(p))
+		fmt.Fprint(&says, denied, granted)
+		var wantDenied, wantGranted []event.RecipientID
+		for a, id := range h.m.ids {
+			switch h.m.answer(a, p) {
+			case Denied:
+				wantDenied = append(wantDenied, id)
+			case Allowed:
+				wantGranted = append(wantGranted, id)
+			}
+			if refuses := consent.Refuses(id, p); refuses != (h.m.refusal(a, p) != "") {
+				h.Errorf("Refuses(%d, %s) = %v", id, p, refuses)
+			}
+		}
+		slices.Sort(wantDenied)
+		slices.Sort(wantGranted)
+		if !slices.Equal(denied, wantDenied) || !slices.Equal(granted, wantGranted) {
+			h.Errorf("%s: denied %v, granted %v, want %v and %v", p, denied, granted, wantDenied, wantGranted)
+		}
+	}
+	now := consentPicture{consent.Version, says.String()}
+	if now.says != h.last.says && now.version == h.last.version && h.last.says != "" {
+		h.Errorf("the consent changed and its version %d did not", now.version)
+	}
+	if h.last.version > now.version {
+		h.Errorf("version %d after %d", now.version, h.last.version)
+	}
+	h.last = now
+	for a, id := range h.m.ids {
+		for kind := event.Open; kind <= event.Unsubscribed; kind++ {
+			v, want := h.r.Decide(h.org, id, kind), h.m.decide(a, kind)
+			if !slices.Equal(v.Reasons.Names(), want) || v.Allow != (want == nil) {
+				h.Errorf("Decide(%s, %v) = %v %s, want %v", a, kind, v.Allow, v.Reasons, want)
+			}
+		}
+	}
+}
+
+// settle looks at the whole after the last step.
+func (h *history) settle(other event.OrgID) {
+	for a, id := range h.m.ids {
+		got, err := h.r.Preferences(h.Context(), h.org, OfRecipient(id))
+		if err != nil {
+			h.Fatal(err)
+		}
+		for _, p := range purposes() {
+			if got.Own.For(p) != h.m.own[a][p] || got.Addresses[0].Answers.For(p) != h.m.answer(a, p) {
+				h.Errorf("preferences of %s: %+v", a, got)
+			}
+		}
+	}
+	for key, want := range h.m.people {
+		p, err := h.r.PersonByExternalID(h.Context(), h.org, key)
+		if err != nil || !slices.Equal(p.Addresses, want.addresses) {
+			h.Errorf("%v: %+v, %v, want %+v", key, p, err, want)
+		}
+		got, err := h.r.Preferences(h.Context(), h.org, OfPerson(p.ID))
+		for _, purpose := range purposes() {
+			if err != nil || got.Own.For(purpose) != want.answers[purpose] {
+				h.Errorf("preferences of %v: %+v, %v", key, got, err)
+			}
+		}
+	}
+	if n, err := h.r.VerifyLedger(h.Context(), h.org); err != nil || n != h.m.ledger {
+		h.Errorf("ledger: %d entries, want %d, %v", n, h.m.ledger, err)
+	}
+	if err := h.r.Check(h.Context()); err != nil {
+		h.Error(err)
+	}
+	if c := h.r.Snapshot().Consent(other); c.Version != 0 || c.Refuses(1, PurposeOpen) {
+		h.Errorf("the other organisation: %+v", c)
+	}
+}
