@@ -53,6 +53,8 @@ var owners = map[string][]string{
 	"github.com/jhillyerd/enmime":                      {"ingest/reply"},
 	"github.com/emersion/go-smtp":                      {"ingest"},
 	"github.com/duckdb/duckdb-go":                      {"query"},
+	"github.com/duckdb/duckdb-go-bindings":             {"query"},
+	"github.com/elastic/go-seccomp-bpf":                {"query"},
 	"github.com/HdrHistogram/hdrhistogram-go":          {"bench"},
 	"github.com/alecthomas/kong":                       {"cmd/mailwake"},
 	"github.com/BurntSushi/toml":                       {"cmd/mailwake"},

@@ -21,6 +21,7 @@ type DB struct {
 	temp  string // folder to remove at Close; empty if the caller's
 	kpis  []KPI
 	gate  *gate
+	work  *workers      // nil: statements run in this process
 	admit chan struct{} // one token per running query
 	done  chan struct{} // closed by Close
 
@@ -39,12 +40,14 @@ type Request struct {
 	Params map[string]string
 }
 
-// Statement is one SELECT over the tables interactions, emails, recipients and
-// links of one organisation.
+// Statement is one SELECT over the published tables of one organisation. With
+// Persons these are about single recipients; without, the totals of at least
+// WorkerOptions.MinPeople people each.
 type Statement struct {
-	Org   event.OrgID
-	Text  string
-	Limit int // most rows returned; 0 is 10,000, never more than Options.MaxRows
+	Org     event.OrgID
+	Persons bool
+	Text    string
+	Limit   int // most rows returned; 0 is 10,000, never more than WorkerOptions.MaxRows
 }
 
 // Open returns a DB. It starts no goroutine, and an organisation's instance is
@@ -75,6 +78,9 @@ func Open(opts Options) (db *DB, err error) {
 	if db.gate, err = newGate(); err != nil {
 		return nil, err
 	}
+	if len(opts.Worker.Command) > 0 {
+		db.work = newWorkers(&db.opts, feeder{opts: &db.opts, totals: db.totals})
+	}
 	return db, nil
 }
 
@@ -89,6 +95,9 @@ func (db *DB) Close() error {
 	db.mu.closed = true
 	close(db.done)
 	db.mu.Unlock()
+	if db.work != nil {
+		db.work.close()
+	}
 	for range cap(db.admit) {
 		db.admit <- struct{}{}
 	}
@@ -128,17 +137,21 @@ func (db *DB) KPI(ctx context.Context, r Request) (*Result, error) {
 	return res, nil
 }
 
-// SQL runs one SELECT of an administrator as of now. It can read nothing but the
-// organisation's own data, but can use the time and memory that Options grant.
+// SQL runs one SELECT of an analyst as of now, in a process of its own that holds
+// nothing but the rows the analyst may see. A large result is a stream.
 // Problems: sql_not_select, sql_invalid with DuckDB's message and the place,
-// sql_forbidden, sql_timeout, query_out_of_memory, result_too_large,
-// query_closed. The caller closes the result.
+// sql_forbidden, sql_timeout, sql_worker_ended, query_out_of_memory,
+// result_too_large, query_closed. The caller closes the result.
 func (db *DB) SQL(ctx context.Context, st Statement) (*Result, error) {
 	if st.Limit < 0 {
 		return nil, problem.New(400, "parameter_invalid", "limit must not be negative.")
 	}
 	if st.Limit == 0 {
 		st.Limit = defaultRows
+	}
+	if db.work != nil {
+		st.Limit = min(st.Limit, db.opts.Worker.MaxRows)
+		return db.work.sql(ctx, st)
 	}
 	q, err := db.check(ctx, st.Text, publishedTables)
 	if err != nil {

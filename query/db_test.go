@@ -59,7 +59,7 @@ func valueOf(tb testing.TB, c arrow.Array, i int) any {
 
 func ask(tb testing.TB, db *DB, org event.OrgID, text string) []map[string]any {
 	tb.Helper()
-	res, err := db.SQL(tb.Context(), Statement{Org: org, Text: text})
+	res, err := db.SQL(tb.Context(), Statement{Org: org, Persons: true, Text: text})
 	return rowsOf(tb, res, err)
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -19,6 +18,11 @@ type HTTPOptions struct {
 	// Org resolves an organisation's name for the caller; its errors are answered as
 	// they are. Authorisation is a middleware's, before handlers run.
 	Org func(ctx context.Context, name string) (event.OrgID, error)
+	// Persons says whether the caller may see single recipients in answers to
+	// statements; nil is nobody.
+	Persons func(ctx context.Context, org event.OrgID) bool
+	// NoteRead hears of each statement that may show persons, before it runs.
+	NoteRead Reader
 }
 
 // Headers of answers with rows.
@@ -27,7 +31,7 @@ const (
 	truncatedHeader = "Mailwake-Truncated"
 )
 
-// analysts may read KPIs; SQL is for administrators.
+// analysts may read KPIs.
 var analysts = map[string]any{"roles": []registry.Role{registry.RoleAnalyst}}
 
 // Register adds the operations list-kpis, get-kpi and run-sql to api. Handlers
@@ -43,12 +47,7 @@ func Register(api huma.API, o HTTPOptions) {
 		Description: "Parameters of the KPI are query parameters; the catalogue lists them.",
 		Responses:   rowResponses(),
 	}, o.kpi)
-	huma.Register(api, huma.Operation{
-		OperationID: "run-sql", Method: http.MethodPost, Path: "/v1/orgs/{org}/sql", Tags: []string{"query"},
-		Summary:     "Run one SELECT over interactions, emails, recipients and links",
-		Description: "A result cut off at the limit has the header " + truncatedHeader + ": true.",
-		Responses:   rowResponses(),
-	}, o.sql)
+	o.registerSQL(api)
 }
 
 // rowResponses describes an answer with rows in every format.
@@ -116,55 +115,9 @@ func (o HTTPOptions) kpi(ctx context.Context, in *kpiInput) (*huma.StreamRespons
 	return stream(res, format)
 }
 
-type sqlInput struct {
-	Org    string `path:"org" doc:"name of the organisation"`
-	Format string `query:"format" doc:"json, ndjson, csv, arrow, parquet or table; before Accept"`
-	Accept string `header:"Accept"`
-	Body   struct {
-		SQL   string `json:"sql" doc:"one SELECT" example:"SELECT kind, count(*) AS n FROM interactions GROUP BY kind"`
-		Limit int    `json:"limit,omitempty" doc:"most rows returned; 0 is 10,000"`
-	}
-}
-
-func (o HTTPOptions) sql(ctx context.Context, in *sqlInput) (*huma.StreamResponse, error) {
-	org, err := o.Org(ctx, in.Org)
-	if err != nil {
-		return nil, err
-	}
-	format, err := chosen(in.Format, in.Accept)
-	if err != nil {
-		return nil, err
-	}
-	res, err := o.DB.SQL(ctx, Statement{Org: org, Text: in.Body.SQL, Limit: in.Body.Limit})
-	if err != nil {
-		return nil, err
-	}
-	return stream(res, format)
-}
-
 func chosen(name, accept string) (Format, error) {
 	if name != "" {
 		return ParseFormat(name)
 	}
 	return Negotiate(accept), nil
-}
-
-func stream(res *Result, format Format) (*huma.StreamResponse, error) {
-	if err := res.writable(format); err != nil {
-		res.Close()
-		return nil, err
-	}
-	return &huma.StreamResponse{Body: func(ctx huma.Context) {
-		defer res.Close()
-		ctx.SetHeader("Content-Type", format.ContentType())
-		ctx.SetHeader("Vary", "Accept")
-		ctx.SetHeader(rowsHeader, strconv.Itoa(res.Rows()))
-		ctx.SetHeader(truncatedHeader, strconv.FormatBool(res.Truncated()))
-		ctx.SetStatus(http.StatusOK)
-		if err := res.Write(ctx.BodyWriter(), format); err != nil {
-			// The status is out: only a broken connection tells the client that the
-			// answer is not whole.
-			panic(http.ErrAbortHandler)
-		}
-	}}, nil
 }

@@ -28,7 +28,7 @@ func newAPI(t *testing.T) (*world, humatest.TestAPI) {
 	t.Helper()
 	w := newWorld(t)
 	_, api := humatest.New(t, huma.DefaultConfig("test", "1"))
-	Register(api, HTTPOptions{DB: w.open(nil), Org: func(_ context.Context, name string) (event.OrgID, error) {
+	Register(api, HTTPOptions{DB: w.open(nil), Persons: func(context.Context, event.OrgID) bool { return true }, Org: func(_ context.Context, name string) (event.OrgID, error) {
 		if name != "acme" {
 			return 0, problem.New(404, "org_not_found", "There is no organisation %q.", name)
 		}

@@ -14,3 +14,7 @@ var _ = build_mailwake_with_GOFLAGS_tags_duckdb_arrow_or_use_make_build
 func collect(context.Context, *sql.Conn, string, question, int64) (*Result, error) {
 	return nil, nil
 }
+
+func streamQuery(context.Context, *sql.Conn, string, resultWriter) error { return nil }
+
+func newTotalsEngine(context.Context, workerSetup) (statementEngine, error) { return nil, nil }

@@ -74,6 +74,8 @@ type Options struct {
 	MaxRows int
 	// MaxBytes bounds a result, which is held in memory; 0 is 256 MiB.
 	MaxBytes int64
+	// Worker says how statements of analysts run.
+	Worker WorkerOptions
 }
 
 const (
@@ -107,6 +109,7 @@ func (o *Options) setDefaults() {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = maxBytes
 	}
+	o.Worker.setDefaults()
 }
 
 func (o *Options) validate() error {
@@ -116,5 +119,5 @@ func (o *Options) validate() error {
 	case o.Threads < 0, o.MemoryLimit < 0, o.Concurrency < 0, o.Timeout < 0, o.MaxRows < 0, o.MaxBytes < 0:
 		return errors.New("query: negative limit")
 	}
-	return nil
+	return o.Worker.validate()
 }

@@ -2,6 +2,7 @@ package query
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"math"
 	"strconv"
@@ -38,7 +39,7 @@ func (r *Result) WriteTable(w io.Writer, width int) error {
 	if r.truncated {
 		writeAll(out, "(more rows were cut off)\n")
 	}
-	return out.Flush()
+	return errors.Join(r.err, out.Flush())
 }
 
 // textTable is a result as text.

@@ -3,6 +3,7 @@ package query
 import (
 	"bufio"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 
@@ -60,7 +61,7 @@ func (r *Result) writeObjects(w io.Writer, before func([]byte) []byte, after str
 			}
 		}
 	}
-	return out.Flush()
+	return errors.Join(r.err, out.Flush())
 }
 
 // writeBuffer is large enough that a system call carries many rows.
@@ -90,7 +91,7 @@ func (r *Result) writeCSV(w io.Writer) error {
 		}
 	}
 	out.Flush()
-	return out.Error()
+	return errors.Join(r.err, out.Error())
 }
 
 // harmless puts an apostrophe before text that a spreadsheet would take for a
@@ -112,6 +113,9 @@ func (r *Result) writeArrow(w io.Writer) error {
 		if err := out.Write(batch); err != nil {
 			return fmt.Errorf("write Arrow: %w", err)
 		}
+	}
+	if r.err != nil {
+		return r.err // no end of stream: it is not whole
 	}
 	if err := out.Close(); err != nil {
 		return fmt.Errorf("write Arrow: %w", err)
@@ -141,6 +145,9 @@ func (r *Result) writeParquet(w io.Writer) error {
 		if err := out.WriteBuffered(batch); err != nil {
 			return fmt.Errorf("write Parquet: %w", err)
 		}
+	}
+	if r.err != nil {
+		return r.err // no footer: it is not whole
 	}
 	if err := out.Close(); err != nil {
 		return fmt.Errorf("write Parquet: %w", err)

@@ -21,6 +21,7 @@ import (
 
 type demoCmd struct {
 	storeFlags
+	sqlFlags
 	listenFlags
 	ExitAfter time.Duration `help:"End by itself after this time; default is at Ctrl-C." placeholder:"15s"`
 	Keep      bool          `help:"Keep the data folder. Without --data it is a fresh temporary one, removed at the end."`
@@ -54,7 +55,7 @@ func (d *demoCmd) Run(ctx context.Context, e *env) error {
 	d.Public, d.Private = freeAddress(d.Public), freeAddress(d.Private)
 
 	ready := make(chan addresses, 1)
-	s := &server{store: d.storeFlags, listen: d.listenFlags, logger: slog.New(slog.DiscardHandler), out: io.Discard,
+	s := &server{store: d.storeFlags, sql: d.sqlFlags, listen: d.listenFlags, logger: slog.New(slog.DiscardHandler), out: io.Discard,
 		started: func(at addresses) { ready <- at }}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.run(gctx) })

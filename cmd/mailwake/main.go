@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"mailwake/engine/problem"
+	"mailwake/query"
 )
 
 // version is set by the linker for releases.
@@ -42,7 +43,12 @@ const (
 	exitUsage  = 2
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	if isWorker(os.Args) {
+		os.Exit(query.RunWorker())
+	}
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // env is what commands get from the process.
 type env struct {

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"mailwake/query"
 )
 
 // asBinary makes the test program behave as the mailwake binary, so that tests
@@ -25,6 +27,9 @@ import (
 const asBinary = "MAILWAKE_TEST_AS_BINARY"
 
 func TestMain(m *testing.M) {
+	if isWorker(os.Args) {
+		os.Exit(query.RunWorker())
+	}
 	if os.Getenv(asBinary) == "1" {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}

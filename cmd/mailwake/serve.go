@@ -38,6 +38,7 @@ const (
 
 type serveCmd struct {
 	storeFlags
+	sqlFlags
 	listenFlags
 }
 
@@ -51,7 +52,7 @@ func (serveCmd) Help() string {
 
 // Run serves until a signal ends it.
 func (c *serveCmd) Run(ctx context.Context, e *env) error {
-	s := &server{store: c.storeFlags, listen: c.listenFlags, logger: newLogger(e.err, c.LogFormat), out: e.out}
+	s := &server{store: c.storeFlags, sql: c.sqlFlags, listen: c.listenFlags, logger: newLogger(e.err, c.LogFormat), out: e.out}
 	return s.run(ctx)
 }
 
@@ -69,6 +70,7 @@ func newLogger(w io.Writer, format string) *slog.Logger {
 //	             └▶ query ─ views ──┘
 type server struct {
 	store   storeFlags
+	sql     sqlFlags
 	listen  listenFlags
 	logger  *slog.Logger
 	out     io.Writer
@@ -207,7 +209,7 @@ func (s *server) openOnce(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	db, err := openQuery(s.store, n, eng)
+	db, err := s.openQuery(n, eng)
 	if err != nil {
 		return err
 	}

@@ -9,13 +9,18 @@ import (
 
 	"mailwake/engine"
 	"mailwake/engine/event"
+	"mailwake/engine/registry"
 	"mailwake/ingest"
 	"mailwake/ingest/follow"
 	"mailwake/query"
 )
 
 // openQuery puts the query layer on top of the engine's views.
-func openQuery(f storeFlags, n *node, eng *engine.Engine) (*query.DB, error) {
+func (s *server) openQuery(n *node, eng *engine.Engine) (*query.DB, error) {
+	worker, err := s.sql.options(s.logger)
+	if err != nil {
+		return nil, err
+	}
 	return query.Open(query.Options{
 		Source:  query.SourceFunc(func(ctx context.Context, org event.OrgID) (query.View, error) { return eng.View(ctx, org) }),
 		Catalog: n.registry,
@@ -27,8 +32,9 @@ func openQuery(f storeFlags, n *node, eng *engine.Engine) (*query.DB, error) {
 			folder, err := n.lake.Folder(o.Name)
 			return []string{folder}, err
 		},
-		TempDir:     filepath.Join(f.Data, "tmp"),
-		MemoryLimit: f.QueryMB << 20,
+		TempDir:     filepath.Join(s.store.Data, "tmp"),
+		MemoryLimit: s.store.QueryMB << 20,
+		Worker:      worker,
 	})
 }
 
@@ -47,6 +53,10 @@ func (s *server) handler(at addresses) (http.Handler, error) {
 	query.Register(api, query.HTTPOptions{DB: st.query, Org: func(_ context.Context, name string) (event.OrgID, error) {
 		o, err := st.node.registry.OrgByName(name)
 		return o.ID, err
+	}, Persons: func(ctx context.Context, org event.OrgID) bool {
+		return registry.PrincipalOf(ctx).May(registry.RoleAnalyst, org)
+	}, NoteRead: func(ctx context.Context, org event.OrgID) error {
+		return st.node.registry.NoteRead(ctx, registry.Read{Org: org, What: "sql"})
 	}})
 	return mux, nil
 }

@@ -1,0 +1,97 @@
+package query
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"mailwake/engine/registry"
+)
+
+// tableRows bounds a result that is written as aligned text, which has to be seen
+// whole before its first line.
+const tableRows = 10_000
+
+// readers may run statements: those of RoleAggregateAnalyst see totals only.
+var readers = map[string]any{"roles": []registry.Role{registry.RoleAnalyst, registry.RoleAggregateAnalyst}}
+
+func (o HTTPOptions) registerSQL(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "run-sql", Method: http.MethodPost, Path: "/v1/orgs/{org}/sql", Tags: []string{"query"}, Metadata: readers,
+		Summary: "Run one SELECT over the published tables",
+		Description: "A result cut off at the limit has the header " + truncatedHeader + ": true. Of a large result, which is sent while it is made, " +
+			rowsHeader + " and " + truncatedHeader + " are trailers; an answer that breaks off is not whole.",
+		Responses: rowResponses(),
+	}, o.sql)
+}
+
+type sqlInput struct {
+	Org    string `path:"org" doc:"name of the organisation"`
+	Format string `query:"format" doc:"json, ndjson, csv, arrow, parquet or table; before Accept"`
+	Accept string `header:"Accept"`
+	Body   struct {
+		SQL   string `json:"sql" doc:"one SELECT" example:"SELECT kind, count(*) AS n FROM interactions GROUP BY kind"`
+		Limit int    `json:"limit,omitempty" doc:"most rows returned; 0 is 10,000"`
+	}
+}
+
+func (o HTTPOptions) sql(ctx context.Context, in *sqlInput) (*huma.StreamResponse, error) {
+	org, err := o.Org(ctx, in.Org)
+	if err != nil {
+		return nil, err
+	}
+	format, err := chosen(in.Format, in.Accept)
+	if err != nil {
+		return nil, err
+	}
+	st := Statement{Org: org, Persons: o.Persons != nil && o.Persons(ctx, org), Text: in.Body.SQL, Limit: in.Body.Limit}
+	if format == Table {
+		st.Limit = min(st.Limit, tableRows)
+	}
+	if st.Persons && o.NoteRead != nil {
+		if err := o.NoteRead(ctx, org); err != nil {
+			return nil, err
+		}
+	}
+	res, err := o.DB.SQL(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	return stream(res, format)
+}
+
+// stream writes a result as it comes. Of one that is whole the number of rows is a
+// header, of any other a trailer.
+func stream(res *Result, format Format) (*huma.StreamResponse, error) {
+	if err := res.writable(format); err != nil {
+		res.Close()
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(ctx huma.Context) {
+		defer res.Close()
+		ctx.SetHeader("Content-Type", format.ContentType())
+		ctx.SetHeader("Vary", "Accept")
+		whole := res.Whole()
+		if whole {
+			countRows(ctx, res)
+		} else {
+			ctx.SetHeader("Trailer", rowsHeader+", "+truncatedHeader)
+		}
+		ctx.SetStatus(http.StatusOK)
+		if err := res.Write(ctx.BodyWriter(), format); err != nil {
+			// The status is out: only a broken connection tells the client that the
+			// answer is not whole.
+			panic(http.ErrAbortHandler)
+		}
+		if !whole {
+			countRows(ctx, res)
+		}
+	}}, nil
+}
+
+func countRows(ctx huma.Context, res *Result) {
+	ctx.SetHeader(rowsHeader, strconv.Itoa(res.Rows()))
+	ctx.SetHeader(truncatedHeader, strconv.FormatBool(res.Truncated()))
+}

@@ -1,0 +1,248 @@
+package query
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"mailwake/engine/event"
+	"mailwake/engine/registry"
+)
+
+// pinPrefix begins the names under which DuckDB opens the data files that a worker
+// was given. A name is never used twice, so nothing cached under it is another
+// file's; see pin_linux.c for what opening one does.
+const (
+	pinPrefix = "pin-"
+	maxPins   = 1 << 16
+)
+
+// personEngine answers over all rows of an organisation. Inside a worker it plays
+// what Source and Catalog are to a DB: the store of the KPIs works on top of it
+// unchanged, so that analysts and KPIs see one truth.
+type personEngine struct {
+	store *store
+	dir   string
+	files pinnedFiles
+
+	order      *workerOrder // the newest that came
+	parts      [][]byte     // tail rows that no statement has taken yet
+	emails     []registry.Email
+	links      []registry.Link
+	recipients []registry.Recipient
+}
+
+func newPersonEngine(ctx context.Context, setup workerSetup, files *net.UnixConn) (*personEngine, error) {
+	e := &personEngine{dir: setup.Dir}
+	e.files.paths, e.files.arrived = map[int]string{}, sync.NewCond(&e.files)
+	o := &Options{
+		Source: e, Catalog: e, Folders: func(event.OrgID) ([]string, error) { return []string{setup.Dir}, nil },
+		TempDir: setup.Dir, Threads: setup.Threads, MemoryLimit: setup.Memory,
+	}
+	o.setDefaults()
+	e.store = newStore(setup.Org, o)
+	if err := e.store.open(ctx); err != nil {
+		return nil, err
+	}
+	go e.files.receive(files, setup.Dir)
+	return e, nil
+}
+
+func (e *personEngine) surface() surface { return publishedTables }
+
+func (e *personEngine) take(_ context.Context, o *workerOrder) error {
+	if len(o.Rows) > 0 {
+		e.parts = append(e.parts, o.Rows)
+	}
+	e.emails = append(e.emails, o.Emails...)
+	e.links = append(e.links, o.Links...)
+	e.recipients = append(e.recipients, o.Recipients...)
+	if o.Statement == nil {
+		return nil
+	}
+	e.order = o
+	return e.files.keep(o.Files)
+}
+
+// answer runs a statement over the View that the last order told of.
+func (e *personEngine) answer(ctx context.Context, q question, out resultWriter) error {
+	l, err := e.store.lease(ctx)
+	if err != nil {
+		return errInside{err}
+	}
+	defer l.release()
+	e.parts, e.emails, e.links, e.recipients = nil, nil, nil, nil
+	return runStatement(ctx, l.duck, l.with(), q, out)
+}
+
+// errInside is an error of our own doing, however much it looks like one of the
+// statement.
+type errInside struct{ error }
+
+// runStatement runs q behind the head that defines its tables.
+func runStatement(ctx context.Context, duck *sql.DB, head string, q question, out resultWriter) (err error) {
+	conn, err := duck.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	prefix := head + "SELECT * FROM (\n"
+	out.begin(len(prefix))
+	return streamQuery(ctx, conn, prefix+q.text+"\n) LIMIT "+strconv.Itoa(q.limit+1), out)
+}
+
+// View gives the last order as a View.
+func (e *personEngine) View(context.Context, event.OrgID) (View, error) {
+	v := &fedView{order: e.order, parts: e.parts}
+	for _, n := range e.order.Files {
+		v.files = append(v.files, e.files.path(n))
+	}
+	return v, nil
+}
+
+// EmailsSince, LinksSince and RecipientsSince give what orders brought.
+func (e *personEngine) EmailsSince(context.Context, event.OrgID, event.EmailID) iter.Seq2[registry.Email, error] {
+	return fed(e.emails)
+}
+
+// LinksSince is of Catalog.
+func (e *personEngine) LinksSince(context.Context, event.OrgID, event.EmailID) iter.Seq2[registry.Link, error] {
+	return fed(e.links)
+}
+
+// RecipientsSince is of Catalog.
+func (e *personEngine) RecipientsSince(context.Context, event.OrgID, event.RecipientID) iter.Seq2[registry.Recipient, error] {
+	return fed(e.recipients)
+}
+
+func fed[T any](list []T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, v := range list {
+			if !yield(v, nil) {
+				return
+			}
+		}
+	}
+}
+
+// fedView is a View of an order.
+type fedView struct {
+	order *workerOrder
+	files []string
+	parts [][]byte
+}
+
+func (v *fedView) Files() []string                 { return v.files }
+func (v *fedView) SnapshotID() int64               { return v.order.Snapshot }
+func (v *fedView) Tail() (from, to event.Position) { return v.order.From, v.order.To }
+func (v *fedView) Close()                          {}
+
+func (v *fedView) Rows(from event.Position) iter.Seq2[event.Position, *event.Interaction] {
+	return func(yield func(event.Position, *event.Interaction) bool) {
+		in := new(event.Interaction)
+		for _, part := range v.parts {
+			for len(part) > 0 {
+				pos, row, rest, err := nextTailRow(part)
+				if err == nil {
+					err = event.DecodeRow(row, in)
+				}
+				if err != nil {
+					panic(err) // the parent wrote it: memory is damaged
+				}
+				if part = rest; pos >= from && !yield(pos, in) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// pinnedFiles are the open data files that the parent sent.
+type pinnedFiles struct {
+	sync.Mutex
+	arrived *sync.Cond
+	paths   map[int]string
+	failed  error
+}
+
+// receive takes files as they come. They come before the order that names them,
+// on another socket.
+func (p *pinnedFiles) receive(from *net.UnixConn, dir string) {
+	for {
+		number, fd, err := receiveFile(from)
+		path := filepath.Join(dir, pinPrefix+strconv.Itoa(number)+".parquet")
+		if err == nil {
+			err = pin(path, number, fd)
+		}
+		p.Lock()
+		if p.failed = err; err == nil {
+			p.paths[number] = path
+		}
+		p.Unlock()
+		p.arrived.Broadcast()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func receiveFile(from *net.UnixConn) (number, fd int, err error) {
+	var message [8]byte
+	rights := make([]byte, syscall.CmsgSpace(4))
+	n, oobn, _, _, err := from.ReadMsgUnix(message[:], rights)
+	if err != nil {
+		return 0, 0, err
+	}
+	control, err := syscall.ParseSocketControlMessage(rights[:oobn])
+	if err != nil || n != len(message) || len(control) != 1 {
+		return 0, 0, errors.Join(errors.New("damaged message with a file"), err)
+	}
+	fds, err := syscall.ParseUnixRights(&control[0])
+	if err != nil || len(fds) != 1 {
+		return 0, 0, errors.Join(errors.New("message without a file"), err)
+	}
+	number = int(binary.BigEndian.Uint64(message[:]))
+	if number < 0 || number >= maxPins {
+		return 0, 0, fmt.Errorf("file number %d", number)
+	}
+	return number, fds[0], nil
+}
+
+// keep waits for the files named and lets go of all others.
+func (p *pinnedFiles) keep(numbers []int) error {
+	p.Lock()
+	defer p.Unlock()
+	wanted := make(map[int]bool, len(numbers))
+	for _, n := range numbers {
+		wanted[n] = true
+		for p.paths[n] == "" {
+			if p.failed != nil {
+				return p.failed
+			}
+			p.arrived.Wait()
+		}
+	}
+	for n, path := range p.paths {
+		if !wanted[n] {
+			unpin(n)
+			delete(p.paths, n)
+			_ = os.Remove(path) // a placeholder of no bytes
+		}
+	}
+	return nil
+}
+
+func (p *pinnedFiles) path(number int) string {
+	p.Lock()
+	defer p.Unlock()
+	return p.paths[number]
+}

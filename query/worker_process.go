@@ -1,0 +1,149 @@
+package query
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"mailwake/engine/event"
+)
+
+// worker is a running process, seen from outside. Its holder talks to it; anybody
+// may kill it.
+type worker struct {
+	key       workerKey
+	dir       string
+	cmd       *exec.Cmd
+	end       *parentEnd
+	idleUntil *time.Timer // while idle
+
+	// What it was fed so far.
+	pulled        event.Position
+	from          event.Position
+	lastEmail     event.EmailID
+	lastRecipient event.RecipientID
+	pins          map[string]int // path of a data file -> its number
+	nextPin       int
+	tables        string // version of the aggregate tables it has
+
+	killing sync.Once
+	exited  chan struct{} // closed when the process is gone and its folder removed
+	logger  interface{ Debug(string, ...any) }
+}
+
+// startWorker starts a process and waits until it is confined.
+func startWorker(ctx context.Context, o *Options, key workerKey, dir string) (_ *worker, err error) {
+	data, childData, err := socketPair(syscall.SOCK_STREAM)
+	if err != nil {
+		return nil, err
+	}
+	defer childData.Close()
+	files, childFiles, err := socketPair(syscall.SOCK_SEQPACKET)
+	if err != nil {
+		return nil, errors.Join(err, data.Close())
+	}
+	defer childFiles.Close()
+	root := os.Geteuid() == 0
+	if root {
+		if err := os.Chown(dir, o.Worker.UID, o.Worker.GID); err != nil {
+			return nil, errors.Join(fmt.Errorf("give folder to worker: %w", err), data.Close(), files.Close())
+		}
+	}
+	p := &worker{key: key, dir: dir, pins: map[string]int{}, exited: make(chan struct{}), logger: o.Worker.Logger}
+	cmd, namespaces, err := startProcess(o.Worker.Command, root, childData, childFiles)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start worker: %w", err), data.Close(), files.Close())
+	}
+	p.cmd, p.end = cmd, newParentEnd(data, files)
+	go p.wait()
+	stop := context.AfterFunc(ctx, func() { p.kill("its caller left") })
+	defer stop()
+	setup := workerSetup{
+		Dir: dir, Org: key.org, Persons: key.persons, Threads: o.Threads, Memory: o.Worker.Memory,
+		Processor: time.Duration(o.Threads) * o.Worker.Timeout,
+		Confine:   confinement{Root: root, UID: o.Worker.UID, GID: o.Worker.GID, Namespaces: namespaces},
+	}
+	ready, err := p.greet(setup)
+	if err != nil {
+		p.kill("it does not start")
+		return nil, fmt.Errorf("start worker: %w", errors.Join(ctx.Err(), err))
+	}
+	o.Worker.Logger.Debug("SQL worker started", "org", key.org, "persons", key.persons, "pid", p.cmd.Process.Pid, "confined", ready.Confined, "missing", ready.Missing)
+	return p, nil
+}
+
+// greet sends the setup and waits for the worker to be ready.
+func (p *worker) greet(setup workerSetup) (ready workerReady, err error) {
+	if err := p.end.data.SetDeadline(time.Now().Add(workerStart)); err != nil {
+		return ready, err
+	}
+	if err := p.end.orders.Encode(setup); err != nil {
+		return ready, err
+	}
+	kind, payload, err := readFrame(p.end.frames, p.end.buf)
+	if err != nil {
+		return ready, err
+	}
+	if kind != frameReady {
+		var end workerEnd
+		_ = json.Unmarshal(payload, &end)
+		return ready, fmt.Errorf("worker is not ready: %s", end.Internal)
+	}
+	if err := json.Unmarshal(payload, &ready); err != nil {
+		return ready, err
+	}
+	return ready, p.end.data.SetDeadline(time.Time{})
+}
+
+// kill ends the process, whatever it does, and frees what was its. It returns
+// at once; exited tells when it is over.
+func (p *worker) kill(why string) {
+	p.killing.Do(func() {
+		p.logger.Debug("SQL worker ends", "org", p.key.org, "pid", p.cmd.Process.Pid, "why", why)
+		_ = p.cmd.Process.Kill() // it may be gone already
+		_ = p.end.close()
+	})
+}
+
+// wait reaps the process and removes its folder.
+func (p *worker) wait() {
+	_ = p.cmd.Wait() // a killed process is no news
+	_ = os.RemoveAll(p.dir)
+	close(p.exited)
+}
+
+// socketPair returns a connected pair: this process's end, and the file that a
+// child inherits.
+func socketPair(kind int) (*net.UnixConn, *os.File, error) {
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, kind|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect worker: %w", err)
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "worker")
+	ours, err := unixConn(os.NewFile(uintptr(pair[0]), "worker"))
+	if err != nil {
+		return nil, nil, errors.Join(err, theirs.Close())
+	}
+	return ours, theirs, nil
+}
+
+// unixConn makes a connection of an inherited file, which it closes.
+func unixConn(f *os.File) (*net.UnixConn, error) {
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("connect worker: %w", err)
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return nil, errors.Join(errors.New("connect worker: not a Unix socket"), c.Close())
+	}
+	return u, nil
+}
