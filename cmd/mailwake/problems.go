@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"mailwake/engine/problem"
+	"mailwake/ingest/follow"
 )
 
 // problemBody is the RFC 9457 document that every error becomes.
@@ -23,6 +24,9 @@ type problemBody struct {
 	Code   string              `json:"code" doc:"Stable name of the problem, for programs."`
 	Detail string              `json:"detail" doc:"What is wrong and what to do, for people."`
 	Errors []*huma.ErrorDetail `json:"errors,omitempty" doc:"The fields at fault."`
+
+	EmailID  int64            `json:"email_id,omitempty" doc:"With follow_blocked: number of the email, to look at it or to retry."`
+	Blockers []follow.Blocker `json:"blockers,omitempty" doc:"With follow_blocked: the recipients who do not allow it."`
 }
 
 // Error, GetStatus and ContentType make problemBody huma's error.
@@ -51,7 +55,10 @@ func problems(logger *slog.Logger) func(huma.Context, int, string, ...error) hum
 				}
 				logger.Error("request failed", "operation", operation, "code", p.Code, "error", errs[0])
 			}
-			return &problemBody{Type: "about:blank", Title: http.StatusText(p.Status), Status: p.Status, Code: p.Code, Detail: p.Detail}
+			body := &problemBody{Type: "about:blank", Title: http.StatusText(p.Status), Status: p.Status, Code: p.Code, Detail: p.Detail}
+			body.EmailID, _ = p.Members["email_id"].(int64)
+			body.Blockers, _ = p.Members["blockers"].([]follow.Blocker)
+			return body
 		}
 		body := &problemBody{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: codes[status], Detail: msg}
 		for _, err := range errs {

@@ -16,6 +16,10 @@ type Error struct {
 	Code   string // stable, for programs
 	Detail string // one sentence that says what to do
 	Err    error  // cause, for logs only; may be nil
+
+	// Members are extension members of the document, for programs; they go to the
+	// caller only and may hold what the caller may see.
+	Members map[string]any
 }
 
 // New returns a problem; format and args make the detail.

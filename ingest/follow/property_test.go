@@ -96,10 +96,10 @@ func checkReversible(t testing.TB, in string, tpl *follow.Template) {
 	t.Helper()
 	ring := newRing(t)
 	pixelURL := baseURL + "/o/" + string(ring.Seal(nil, token.KindOpen, token.Claims{Org: 1})) + ".gif"
-	out := string(tpl.Render([]byte("before"), func(dst []byte, ordinal int32, target string) []byte {
+	out := string(tpl.Render([]byte("before"), follow.Copy{Link: func(dst []byte, ordinal int32, target string) []byte {
 		dst = append(dst, baseURL+"/c/"...)
 		return ring.Seal(dst, token.KindClick, token.Claims{Org: 1, Email: 2, Recipient: 3, Component: ordinal, Target: target})
-	}, pixelURL))
+	}, Pixel: pixelURL}))
 	out, ok := strings.CutPrefix(out, "before")
 	if !ok || len(out) > tpl.SizeBound(base(t)) {
 		t.Fatalf("Render does not append, or %d bytes are over the bound of %d", len(out), tpl.SizeBound(base(t)))
@@ -245,8 +245,8 @@ func BenchmarkRender(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = tpl.Render(buf[:0], func(dst []byte, ordinal int32, target string) []byte {
+		buf = tpl.Render(buf[:0], follow.Copy{Link: func(dst []byte, ordinal int32, target string) []byte {
 			return ring.Seal(append(dst, baseURL+"/c/"...), token.KindClick, token.Claims{Org: 1, Email: 2, Recipient: 3, Component: ordinal, Target: target})
-		}, baseURL+"/o/x.gif")
+		}, Pixel: baseURL + "/o/x.gif"})
 	}
 }

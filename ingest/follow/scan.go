@@ -17,6 +17,7 @@ const longTag = 512
 type scanner struct {
 	template    Template
 	base        Base
+	ascii       bool
 	unsubscribe map[string]bool
 	marked      int // links with a marker, bounded since each is parsed again
 
@@ -46,7 +47,7 @@ var rawText = map[string]bool{
 }
 
 func newScanner(html string, opts Options) *scanner {
-	s := &scanner{base: opts.Base, unsubscribe: unsubscribeTargets(opts.Unsubscribe), bodyEnd: -1, documentEnd: -1, rawStart: -1}
+	s := &scanner{base: opts.Base, ascii: opts.ASCII, unsubscribe: unsubscribeTargets(opts.Unsubscribe), bodyEnd: -1, documentEnd: -1, rawStart: -1}
 	s.template.html = html
 	if strings.HasPrefix(html, "\ufeff") {
 		s.top = len("\ufeff") // a byte order mark counts at the very start only

@@ -3,7 +3,7 @@ package follow
 import (
 	"context"
 	"fmt"
-	"strings"
+	"io"
 	"time"
 
 	"mailwake/engine/event"
@@ -16,9 +16,16 @@ import (
 // answer, held in memory.
 const MaxOutput = 64 << 20
 
-// Registrar gives an email and its recipients their ids, in one transaction.
+// Registrar gives an email and its recipients their ids, in one transaction, and
+// knows the attachments.
 type Registrar interface {
 	RegisterEmail(ctx context.Context, org event.OrgID, in registry.NewEmail) (registry.EmailDetail, error)
+	Attachment(ctx context.Context, org event.OrgID, id registry.AttachmentID) (registry.Attachment, error)
+}
+
+// Files opens the blobs of attachments, as blob.Store does.
+type Files interface {
+	Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error)
 }
 
 // Appender makes events durable before it returns.
@@ -32,169 +39,135 @@ type Service struct {
 	Registry Registrar
 	Engine   Appender
 	Tokens   *token.Ring
+	Files    Files            // may be nil if there are no attachments
 	BaseURL  string           // address of the public plane as recipients see it
 	Now      func() time.Time // nil is time.Now
 }
 
-// Request asks to make one email followed.
-type Request struct {
-	From            string      `json:"from" doc:"Sender, as in the header."`
-	To              []Recipient `json:"to" minItems:"1" doc:"Recipients; each gets a copy."`
-	Subject         string      `json:"subject,omitempty"`
-	HTML            string      `json:"html,omitempty" doc:"The message. Without it there is nothing to follow."`
-	Text            string      `json:"text,omitempty" doc:"The plain alternative. It goes out as it is."`
-	Template        string      `json:"template,omitempty" doc:"Name of the template the email was made from."`
-	Follow          string      `json:"follow,omitempty" enum:"required,if_allowed,no" default:"required" doc:"required: follow or fail. if_allowed: hand back the message as it is when it must not be followed. no: do not follow."`
-	ListUnsubscribe []string    `json:"list_unsubscribe,omitempty" maxItems:"16" doc:"List-Unsubscribe header, whole or its targets: links to them are never wrapped."`
-	Pixel           string      `json:"pixel,omitempty" enum:"top,bottom" doc:"Place of the pixel. By itself it is at the bottom, or at the top of long messages, which providers clip."`
-}
-
-// Recipient is one person the email goes to.
-type Recipient struct {
-	Address string `json:"address"`
-	Name    string `json:"name,omitempty"`
-	Person  string `json:"person,omitempty" doc:"The sender's own id of the person."`
-}
-
-// The follow states of a response.
-const (
-	StateOn      = "on"      // copies are instrumented
-	StateOff     = "off"     // nobody asked for it, or there is nothing to follow
-	StateBlocked = "blocked" // asked for, not allowed; the messages are as they came
-)
-
-// The reasons for a state other than on. The names of registry.Reasons occur too.
-const (
-	ReasonNotAsked = "not_asked"
-	ReasonNoHTML   = "no_html"
-)
-
-// Response says what became of a Request. Messages are in its order.
-type Response struct {
-	EmailID     int64       `json:"email_id" doc:"Number of the email; 0 when it is not followed."`
-	FollowState string      `json:"follow_state" enum:"on,off,blocked"`
-	Reasons     []string    `json:"reasons" doc:"Why the state is not on."`
-	Messages    []Message   `json:"messages" doc:"What to send, in the order of the recipients asked for."`
-	Links       int         `json:"links" doc:"Number of followed links."`
-	Untracked   []Untracked `json:"untracked" doc:"Links that stay as they are; at most 1000 are listed."`
-}
-
-// Message is one recipient's copy.
-type Message struct {
-	RecipientID int64  `json:"recipient_id" doc:"Number of the recipient; 0 when the email is not followed."`
-	Address     string `json:"address"`
-	HTML        string `json:"html"`
+func (s *Service) now() time.Time {
+	if s.Now != nil {
+		return s.Now()
+	}
+	return time.Now()
 }
 
 // Follow registers the email of req and returns a copy for each recipient. The
-// sent events are durable when it returns; after an error nothing counts as
-// sent, and asking again registers a new email.
+// sent events of those who are followed are durable when it returns; after an
+// error nothing counts as sent, and asking again registers a new email.
 //
-// Problems: those of Parse and of Registrar, follow_invalid, pixel_invalid,
-// text_too_large, invalid_utf8, recipients_missing, too_many_recipients,
-// output_too_large. A refusal of the organisation is a problem when follow is
-// "required", and the state blocked when it is "if_allowed".
+// Problems: those of Parse, message.Parse and Registrar, follow_invalid,
+// pixel_invalid, output_invalid, mime_invalid, text_too_large, invalid_utf8,
+// recipients_missing, recipients_invalid, too_many_recipients, attachment_unknown,
+// output_too_large. When recipients block it, follow "required" gives the problem
+// follow_blocked, which tells the email's number and the blockers, and
+// "if_allowed" the state blocked with plain messages. A refusal of the
+// organisation (feature_disabled) is likewise a problem or the state blocked, and
+// nothing is registered.
 func (s *Service) Follow(ctx context.Context, org event.OrgID, req Request) (Response, error) {
 	opts, err := s.check(&req)
 	if err != nil {
 		return Response{}, err
 	}
-	if req.Follow == "no" {
-		return plain(&req, StateOff, ReasonNotAsked)
-	}
-	if req.HTML == "" {
-		return plain(&req, StateOff, ReasonNoHTML)
-	}
-	t, err := Parse(req.HTML, opts)
+	d, err := s.document(ctx, org, &req, opts)
 	if err != nil {
 		return Response{}, err
 	}
-	if err := fits(t.SizeBound(opts.Base), len(req.To)); err != nil {
-		return Response{}, err
-	}
-	email, err := s.register(ctx, org, &req, t)
+	email, err := s.register(ctx, org, &req, d)
 	if err != nil {
-		if why := refusal(err); why != "" && req.Follow == "if_allowed" {
-			return plain(&req, StateBlocked, why)
+		if problem.Of(err).Code == ReasonDisabled && req.Follow != "required" {
+			return s.unregistered(ctx, &req, d, opts.Base)
 		}
 		return Response{}, fmt.Errorf("follow: %w", err)
 	}
-	if email.Follow != registry.FollowOn {
-		if req.Follow == "if_allowed" {
-			return plain(&req, StateBlocked, strings.Join(email.Reasons, ","))
+	if email.Follow == registry.FollowBlocked && req.Follow == "required" {
+		return Response{}, blocked(&email)
+	}
+	resp := Response{
+		EmailID: int64(email.ID), FollowState: string(email.Follow), Reasons: append([]string{}, email.Reasons...),
+		Blockers: blockers(&email), Untracked: d.untracked(), Messages: []Message{},
+	}
+	if email.Follow == registry.FollowOn {
+		resp.Links = len(d.targets())
+	}
+	w := writer{service: s, doc: d, req: &req, base: opts.Base, files: email.Attachments}
+	for _, r := range email.Recipients {
+		m, err := w.message(ctx, token.Claims{Org: org, Email: email.ID, Recipient: r.ID}, Recipient{Address: r.Address, Name: r.Name}, r.Purposes)
+		if err != nil {
+			return Response{}, err
 		}
-		return Response{}, problem.New(409, "follow_blocked", "Recipients do not allow this email to be followed.")
+		resp.Messages = append(resp.Messages, m)
 	}
-	resp, err := s.render(ctx, t, opts.Base, &email)
-	if err != nil {
-		return Response{}, err
-	}
-	if err := s.Engine.Append(ctx, s.sent(&email)); err != nil {
-		return Response{}, fmt.Errorf("follow: record as sent: %w", err)
+	if events := s.sent(&email); len(events) > 0 {
+		if err := s.Engine.Append(ctx, events); err != nil {
+			return Response{}, fmt.Errorf("follow: record as sent: %w", err)
+		}
 	}
 	return resp, nil
 }
 
-func (s *Service) register(ctx context.Context, org event.OrgID, req *Request, t *Template) (registry.EmailDetail, error) {
-	in := registry.NewEmail{From: req.From, Subject: req.Subject, Template: req.Template, Links: t.Targets(), Wish: true}
+func (s *Service) register(ctx context.Context, org event.OrgID, req *Request, d *document) (registry.EmailDetail, error) {
+	in := registry.NewEmail{
+		From: req.From, Subject: req.Subject, Template: req.Template, Links: d.targets(),
+		Wish: req.Follow != "no" && d.why == "", SendPlain: req.Follow != "required", Retry: event.EmailID(req.Retry),
+	}
+	if req.Follow != "no" {
+		in.WhyNot = d.why
+	}
 	for _, r := range req.To {
 		in.Recipients = append(in.Recipients, registry.NewRecipient{Address: r.Address, Name: r.Name, Person: r.Person})
+	}
+	for _, f := range d.files {
+		in.Attachments = append(in.Attachments, f.ID)
 	}
 	return s.Registry.RegisterEmail(ctx, org, in)
 }
 
-// refusal returns the reason when err says that the organisation must not follow.
-func refusal(err error) string {
-	if code := problem.Of(err).Code; code == "feature_disabled" {
-		return code
+// unregistered hands the messages back as they came, without registering
+// anything: the organisation must not follow.
+func (s *Service) unregistered(ctx context.Context, req *Request, d *document, base Base) (Response, error) {
+	resp := Response{FollowState: StateBlocked, Reasons: []string{ReasonDisabled}, Blockers: []Blocker{}, Messages: []Message{}, Untracked: []Untracked{}}
+	if req.Follow == "no" {
+		resp.FollowState, resp.Reasons = StateOff, []string{ReasonNotAsked}
 	}
-	return ""
-}
-
-func (s *Service) render(ctx context.Context, t *Template, base Base, email *registry.EmailDetail) (Response, error) {
-	resp := Response{
-		EmailID: int64(email.ID), FollowState: StateOn, Reasons: []string{},
-		Messages: make([]Message, 0, len(email.Recipients)), Links: len(t.Targets()), Untracked: append([]Untracked{}, t.Untracked()...),
+	w := writer{service: s, doc: d, req: req, base: base}
+	for _, f := range d.files {
+		w.files = append(w.files, registry.EmailAttachment{Attachment: f})
 	}
-	var buf []byte
-	for _, r := range email.Recipients {
-		if err := ctx.Err(); err != nil {
-			return Response{}, fmt.Errorf("follow: %w", err)
+	for _, r := range req.To {
+		m, err := w.message(ctx, token.Claims{}, r, 0)
+		if err != nil {
+			return Response{}, err
 		}
-		claims := token.Claims{Org: email.Org, Email: email.ID, Recipient: r.ID}
-		buf = t.Render(buf[:0], func(dst []byte, ordinal int32, target string) []byte {
-			link := claims
-			link.Component, link.Target = ordinal, target
-			return base.appendLink(dst, s.Tokens, link)
-		}, base.pixel(s.Tokens, claims))
-		resp.Messages = append(resp.Messages, Message{RecipientID: int64(r.ID), Address: r.Address, HTML: string(buf)})
+		resp.Messages = append(resp.Messages, m)
 	}
 	return resp, nil
 }
 
-func (s *Service) sent(email *registry.EmailDetail) []event.Interaction {
-	now := time.Now
-	if s.Now != nil {
-		now = s.Now
+// blocked is the problem of an email that its recipients block.
+func blocked(email *registry.EmailDetail) error {
+	p := problem.New(409, "follow_blocked",
+		"Recipients do not allow this email to be followed. Ask them, take them out, or choose follow \"if_allowed\" or the policy follow_others; then retry email %d.", email.ID)
+	p.Members = map[string]any{"email_id": int64(email.ID), "blockers": blockers(email)}
+	return p
+}
+
+func blockers(email *registry.EmailDetail) []Blocker {
+	all := []Blocker{}
+	for _, a := range email.Blockers() {
+		all = append(all, Blocker{RecipientID: int64(a.ID), Address: a.Address, Person: a.Person, Reasons: a.Reasons})
 	}
-	at := event.At(now())
-	events := make([]event.Interaction, 0, len(email.Recipients))
+	return all
+}
+
+// sent are the events of the copies that are followed.
+func (s *Service) sent(email *registry.EmailDetail) (events []event.Interaction) {
+	at := event.At(s.now())
 	for _, r := range email.Recipients {
-		events = append(events, event.Interaction{
-			Org: email.Org, OccurredAt: at, ReceivedAt: at, Kind: event.Sent, Email: email.ID, Recipient: r.ID, Source: event.API,
-		})
+		if r.Purposes != 0 {
+			events = append(events, event.Interaction{
+				Org: email.Org, OccurredAt: at, ReceivedAt: at, Kind: event.Sent, Email: email.ID, Recipient: r.ID, Source: event.API,
+			})
+		}
 	}
 	return events
-}
-
-// plain hands the message back as it came.
-func plain(req *Request, state, reason string) (Response, error) {
-	if err := fits(len(req.HTML), len(req.To)); err != nil {
-		return Response{}, err
-	}
-	resp := Response{FollowState: state, Reasons: []string{reason}, Messages: make([]Message, 0, len(req.To)), Untracked: []Untracked{}}
-	for _, r := range req.To {
-		resp.Messages = append(resp.Messages, Message{Address: r.Address, HTML: req.HTML})
-	}
-	return resp, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -74,6 +73,12 @@ func newFixture(t *testing.T) *fixture {
 	f.faults = &registrar{Registrar: reg, calls: &f.calls}
 	f.service = &follow.Service{Registry: f.faults, Engine: f.log, Tokens: newRing(t), BaseURL: baseURL, Now: func() time.Time { return sentAt }}
 	return f
+}
+
+func (f *fixture) disable() {
+	if _, err := f.registry.ChangeOrg(context.Background(), f.org, registry.OrgDisable, registry.BySystem()); err != nil {
+		panic(err)
+	}
 }
 
 func request() follow.Request {
@@ -161,31 +166,40 @@ func TestNotFollowed(t *testing.T) {
 	for name, test := range map[string]struct {
 		change        func(*fixture, *follow.Request)
 		state, reason string
-		registers     bool
+		registered    bool
 	}{
-		"no":      {func(_ *fixture, r *follow.Request) { r.Follow = "no" }, "off", "not_asked", false},
-		"no html": {func(_ *fixture, r *follow.Request) { r.HTML, r.Text = "", "Hello" }, "off", "no_html", false},
+		"no":      {func(_ *fixture, r *follow.Request) { r.Follow = "no" }, "off", "not_asked", true},
+		"no html": {func(_ *fixture, r *follow.Request) { r.HTML, r.Text = "", "Hello" }, "off", "no_html", true},
+		"no, disabled": {func(f *fixture, r *follow.Request) {
+			r.Follow = "no"
+			f.disable()
+		}, "off", "not_asked", false},
 		"disabled": {func(f *fixture, r *follow.Request) {
 			r.Follow = "if_allowed"
-			if _, err := f.registry.ChangeOrg(context.Background(), f.org, registry.OrgDisable, registry.BySystem()); err != nil {
-				panic(err)
-			}
-		}, "blocked", "feature_disabled", true},
+			f.disable()
+		}, "blocked", "feature_disabled", false},
 		"terminated": {func(f *fixture, r *follow.Request) {
 			r.Follow, f.faults.err = "if_allowed", problem.New(409, "feature_disabled", "x")
-		}, "blocked", "feature_disabled", true},
+		}, "blocked", "feature_disabled", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, req := newFixture(t), request()
 			test.change(f, &req)
 			resp, err := f.service.Follow(t.Context(), f.org, req)
-			want := follow.Response{FollowState: test.state, Reasons: []string{test.reason}, Untracked: []follow.Untracked{},
-				Messages: []follow.Message{{Address: "jo@customer.example", HTML: req.HTML}, {Address: "kim@customer.example", HTML: req.HTML}}}
-			if err != nil || !reflect.DeepEqual(resp, want) {
-				t.Errorf("%+v, %v", resp, err)
+			if err != nil || resp.FollowState != test.state || !slices.Equal(resp.Reasons, []string{test.reason}) || resp.Links != 0 || len(resp.Blockers) != 0 || len(resp.Messages) != 2 {
+				t.Fatalf("%+v, %v", resp, err)
 			}
-			if len(f.log.events) != 0 || (len(f.calls) > 0) != test.registers {
-				t.Errorf("%d events, calls %v", len(f.log.events), f.calls)
+			for i, m := range resp.Messages {
+				id := int64(0)
+				if test.registered {
+					id = int64(i + 1)
+				}
+				if m.RecipientID != id || m.Address != req.To[i].Address || m.HTML != req.HTML || m.MessageID != "" || len(m.Purposes) != 0 {
+					t.Errorf("message %+v", m)
+				}
+			}
+			if len(f.log.events) != 0 || (resp.EmailID != 0) != test.registered {
+				t.Errorf("%d events, email %d", len(f.log.events), resp.EmailID)
 			}
 		})
 	}

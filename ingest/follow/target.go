@@ -21,6 +21,8 @@ func (s *scanner) untrackable(target string) string {
 		return "fragment"
 	case s.unsubscribe[target]:
 		return "unsubscribe"
+	case s.ascii && strings.ContainsFunc(target, func(r rune) bool { return r > '~' }):
+		return "charset"
 	case strings.ContainsFunc(target, isControl):
 		return "control_character"
 	}

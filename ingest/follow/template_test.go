@@ -27,9 +27,9 @@ func base(t testing.TB) follow.Base {
 
 // render makes a copy whose tokens are the ordinals.
 func render(tpl *follow.Template) string {
-	return string(tpl.Render(nil, func(dst []byte, ordinal int32, _ string) []byte {
+	return string(tpl.Render(nil, follow.Copy{Link: func(dst []byte, ordinal int32, _ string) []byte {
 		return fmt.Appendf(dst, "%s/c/link-%d", baseURL, ordinal)
-	}, baseURL+"/o/pixel.gif"))
+	}, Pixel: baseURL + "/o/pixel.gif"}))
 }
 
 const pixel = `<img src="https://track.example.com/o/pixel.gif" width="1" height="1" alt="" border="0" style="border:0;width:1px;height:1px">`
