@@ -30,7 +30,7 @@ func BenchmarkCatchUp(b *testing.B) {
 				w.mu.Unlock()
 				w.add(1, events...)
 				b.StartTimer()
-				l, err := s.lease(b.Context())
+				l, err := s.lease(b.Context(), (*Rules).readable)
 				if err != nil {
 					b.Fatal(err)
 				}

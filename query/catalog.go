@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/duckdb/duckdb-go/v2"
 
@@ -12,79 +13,121 @@ import (
 	"mailwake/engine/registry"
 )
 
+// catalogRows are rows of the catalog tables that the instance does not have yet.
+type catalogRows struct {
+	emails, links, attachments, recipients [][]any
+
+	lastEmail     event.EmailID
+	lastRecipient event.RecipientID
+}
+
 // copyCatalog copies what the catalog got since the last query. Everything is
 // read before anything is written, so that an error on the way leaves no part.
 func (s *store) copyCatalog(ctx context.Context) error {
-	emails, links, err := s.newEmails(ctx)
-	if err != nil {
+	fresh := catalogRows{lastEmail: s.lastEmail, lastRecipient: s.lastRecipient}
+	if err := fresh.readEmails(ctx, s); err != nil {
 		return err
 	}
-	var recipients [][]driver.Value
-	lastRecipient := s.lastRecipient
 	for r, err := range s.opts.Catalog.RecipientsSince(ctx, s.org, s.lastRecipient) {
 		if err != nil {
 			return fmt.Errorf("read recipients: %w", err)
 		}
-		recipients = append(recipients, []driver.Value{int64(r.ID), clean(r.Address), clean(r.Name), clean(r.Person)})
-		lastRecipient = r.ID
+		fresh.recipients = append(fresh.recipients, []any{int64(r.ID), clean(r.Address), clean(r.Name), clean(r.Person)})
+		fresh.lastRecipient = r.ID
 	}
 	for _, part := range []struct {
 		table string
-		rows  [][]driver.Value
-	}{{"catalog_links", links}, {"catalog_emails", emails}, {"catalog_recipients", recipients}} {
-		if err := s.appendAll(part.table, part.rows); err != nil {
+		rows  [][]any
+	}{{"catalog_links", fresh.links}, {"catalog_attachments", fresh.attachments}, {"catalog_emails", fresh.emails}, {"catalog_recipients", fresh.recipients}} {
+		if len(part.rows) == 0 {
+			continue
+		}
+		if err := s.appendEach(part.table, func(add func(...any) error) error {
+			for _, row := range part.rows {
+				if err := add(row...); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
 			return errors.Join(fmt.Errorf("write %s: %w", part.table, err), s.reset())
 		}
 	}
-	if n := len(emails); n > 0 {
-		s.lastEmail = event.EmailID(emails[n-1][0].(int64))
-	}
-	s.lastRecipient = lastRecipient
+	s.lastEmail, s.lastRecipient = fresh.lastEmail, fresh.lastRecipient
 	return nil
 }
 
-// newEmails returns the rows of new emails and of their links.
-func (s *store) newEmails(ctx context.Context) (emails, links [][]driver.Value, err error) {
-	var fresh []registry.Email
-	for e, err := range s.opts.Catalog.EmailsSince(ctx, s.org, s.lastEmail) {
+// readEmails reads new emails with what belongs to them.
+func (c *catalogRows) readEmails(ctx context.Context, s *store) error {
+	catalog, after := s.opts.Catalog, s.lastEmail
+	var emails []registry.Email
+	for e, err := range catalog.EmailsSince(ctx, s.org, after) {
 		if err != nil {
-			return nil, nil, fmt.Errorf("read emails: %w", err)
+			return fmt.Errorf("read emails: %w", err)
 		}
-		fresh = append(fresh, e)
+		emails = append(emails, e)
 	}
-	if len(fresh) == 0 {
-		return nil, nil, nil
-	}
-	count := map[event.EmailID]int64{}
-	for l, err := range s.opts.Catalog.LinksSince(ctx, s.org, s.lastEmail) {
-		if err != nil {
-			return nil, nil, fmt.Errorf("read links: %w", err)
-		}
-		if l.Email > fresh[len(fresh)-1].ID {
-			break // of an email registered in between: the next query takes both
-		}
-		count[l.Email]++
-		links = append(links, []driver.Value{int64(l.Email), l.Ordinal, clean(l.URL)})
-	}
-	for _, e := range fresh {
-		emails = append(emails, []driver.Value{int64(e.ID), clean(e.From), clean(e.Subject), clean(e.Template), e.CreatedAt.Time(), count[e.ID]})
-	}
-	return emails, links, nil
-}
-
-func (s *store) appendAll(table string, rows [][]driver.Value) error {
-	if len(rows) == 0 {
+	if len(emails) == 0 {
 		return nil
 	}
+	c.lastEmail = emails[len(emails)-1].ID
+	links, err := perEmail(catalog.LinksSince(ctx, s.org, after), c.lastEmail, func(l registry.Link) event.EmailID { return l.Email }, func(l registry.Link) {
+		c.links = append(c.links, []any{int64(l.Email), l.Ordinal, clean(l.URL)})
+	})
+	if err != nil {
+		return fmt.Errorf("read links: %w", err)
+	}
+	attachments, err := perEmail(catalog.EmailAttachmentsSince(ctx, s.org, after), c.lastEmail, func(a registry.AttachmentOfEmail) event.EmailID { return a.Email }, func(a registry.AttachmentOfEmail) {
+		c.attachments = append(c.attachments, []any{int64(a.Email), a.Ordinal, clean(a.Name), clean(a.ContentType), a.Size, a.Followed})
+	})
+	if err != nil {
+		return fmt.Errorf("read attachments: %w", err)
+	}
+	recipients, err := perEmail(catalog.EmailRecipientsSince(ctx, s.org, after), c.lastEmail, func(r registry.EmailRecipient) event.EmailID { return r.Email }, func(registry.EmailRecipient) {})
+	if err != nil {
+		return fmt.Errorf("read recipients of emails: %w", err)
+	}
+	for _, e := range emails {
+		c.emails = append(c.emails, []any{int64(e.ID), clean(e.From), clean(e.Subject), clean(e.Template), e.CreatedAt.Time(), links[e.ID],
+			string(e.Follow), attachments[e.ID], recipients[e.ID]})
+	}
+	return nil
+}
+
+// perEmail hands the rows of emails up to last to take and counts them by email.
+// What follows is of emails registered in between: the next query takes it.
+func perEmail[T any](rows iter.Seq2[T, error], last event.EmailID, email func(T) event.EmailID, take func(T)) (map[event.EmailID]int64, error) {
+	count := map[event.EmailID]int64{}
+	for row, err := range rows {
+		if err != nil {
+			return nil, err
+		}
+		if email(row) > last {
+			break
+		}
+		count[email(row)]++
+		take(row)
+	}
+	return count, nil
+}
+
+// appendEach appends the rows that fill adds: all of them, or none after an error.
+func (s *store) appendEach(table string, fill func(add func(...any) error) error) error {
 	return s.write.Raw(func(c any) error {
 		a, err := duckdb.NewAppenderFromConn(c.(driver.Conn), "", table)
 		if err != nil {
 			return err
 		}
-		for _, row := range rows {
-			if err := a.AppendRow(row...); err != nil {
-				return errors.Join(err, a.Clear(), a.Close())
+		var values []driver.Value
+		err = fill(func(row ...any) error {
+			values = values[:0]
+			for _, v := range row {
+				values = append(values, v)
 			}
+			return a.AppendRow(values...)
+		})
+		if err != nil {
+			return errors.Join(err, a.Clear(), a.Close())
 		}
 		return a.Close()
 	})

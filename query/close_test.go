@@ -75,7 +75,7 @@ func TestOptions(t *testing.T) {
 	w := newWorld(t)
 	for name, o := range map[string]Options{
 		"nothing":  {},
-		"negative": {Source: SourceFunc(w.View), Catalog: w, Folders: w.folders, Timeout: -1},
+		"negative": {Source: SourceFunc(w.View), Catalog: w, Rules: w.rules, Folders: w.folders, Timeout: -1},
 	} {
 		if db, err := Open(o); err == nil {
 			t.Errorf("%s: opened %v", name, db)

@@ -119,8 +119,8 @@ func (db *DB) KPIs() []KPI { return slices.Clone(db.kpis) }
 
 // KPI answers a KPI as of now: everything acknowledged before the call counts.
 // Problems: kpi_not_found, parameter_unknown, parameter_missing,
-// parameter_invalid, query_timeout, query_out_of_memory, result_too_large,
-// query_closed. The caller closes the result.
+// parameter_invalid, feature_disabled, query_timeout, query_out_of_memory,
+// result_too_large, query_closed. The caller closes the result.
 func (db *DB) KPI(ctx context.Context, r Request) (*Result, error) {
 	k, err := db.find(r.Name)
 	if err != nil {
@@ -130,7 +130,7 @@ func (db *DB) KPI(ctx context.Context, r Request) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	res, err := db.run(ctx, r.Org, question{text: k.sql, args: args, limit: db.opts.MaxRows})
+	res, err := db.run(ctx, r.Org, question{text: k.sql, args: args, reads: k.reads, limit: db.opts.MaxRows})
 	if err != nil {
 		return nil, fmt.Errorf("kpi %s: %w", k.Name, err)
 	}
@@ -140,7 +140,7 @@ func (db *DB) KPI(ctx context.Context, r Request) (*Result, error) {
 // SQL runs one SELECT of an analyst as of now, in a process of its own that holds
 // nothing but the rows the analyst may see. A large result is a stream.
 // Problems: sql_not_select, sql_invalid with DuckDB's message and the place,
-// sql_forbidden, sql_timeout, sql_worker_ended, query_out_of_memory,
+// sql_forbidden, feature_disabled, sql_timeout, sql_worker_ended, query_out_of_memory,
 // result_too_large, query_closed. The caller closes the result.
 func (db *DB) SQL(ctx context.Context, st Statement) (*Result, error) {
 	if st.Limit < 0 {
@@ -164,7 +164,7 @@ func (db *DB) SQL(ctx context.Context, st Statement) (*Result, error) {
 func (db *DB) check(ctx context.Context, text string, s surface) (question, error) {
 	limited, cancel := context.WithTimeout(ctx, db.opts.Timeout)
 	defer cancel()
-	q := question{text: text, typed: text, foreign: true}
+	q := question{text: text, typed: text, foreign: true, reads: s}
 	p, err := db.gate.check(limited, text, s)
 	if err != nil {
 		return question{}, explain(ctx, limited, err, q, 0, nil)
@@ -181,6 +181,7 @@ type question struct {
 	places  places // from text to typed
 	args    []any
 	limit   int
+	reads   []string // published tables it may name
 }
 
 func (db *DB) run(ctx context.Context, org event.OrgID, q question) (res *Result, err error) {
@@ -206,13 +207,16 @@ func (db *DB) run(ctx context.Context, org event.OrgID, q question) (res *Result
 	if err != nil {
 		return nil, err
 	}
-	l, err := s.lease(ctx)
+	l, err := s.lease(ctx, (*Rules).readable)
 	if err != nil {
 		return nil, err
 	}
 	defer l.release()
 	files = l.view.Files()
-	prefix = l.with() + "SELECT * FROM (\n"
+	if prefix, err = l.base().with(q.reads); err != nil {
+		return nil, err
+	}
+	prefix += "SELECT * FROM (\n"
 	text := prefix + q.text + "\n) LIMIT " + strconv.Itoa(q.limit+1)
 	conn, err := l.duck.Conn(ctx)
 	if err != nil {

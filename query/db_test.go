@@ -231,6 +231,15 @@ func TestExactlyOnce(t *testing.T) {
 	}
 }
 
+func headOf(t *testing.T, l *lease) string {
+	t.Helper()
+	head, err := l.base().with(surfaceOrder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return head
+}
+
 // A segment outlives the flush while a query reads it, and no longer.
 func TestSegmentIsDroppedAfterItsLastReader(t *testing.T) {
 	w := newWorld(t)
@@ -240,7 +249,7 @@ func TestSegmentIsDroppedAfterItsLastReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old, err := s.lease(t.Context())
+	old, err := s.lease(t.Context(), (*Rules).readable)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +258,7 @@ func TestSegmentIsDroppedAfterItsLastReader(t *testing.T) {
 	if got := ask(t, db, 1, census)[0]["n"]; got != int64(3) {
 		t.Errorf("new query counts %v", got)
 	}
-	if err := s.duck.QueryRowContext(t.Context(), old.with()+"SELECT count(*) FROM interactions").Scan(&n); err != nil || n != 2 || len(s.segments) != 1 {
+	if err := s.duck.QueryRowContext(t.Context(), headOf(t, old)+"SELECT count(*) FROM interactions").Scan(&n); err != nil || n != 2 || len(s.segments) != 1 {
 		t.Errorf("the segment has grown, and the old lease counts %d, %v", n, err)
 	}
 	w.flush(1, 3)
@@ -257,7 +266,7 @@ func TestSegmentIsDroppedAfterItsLastReader(t *testing.T) {
 	if got := ask(t, db, 1, census)[0]["n"]; got != int64(4) {
 		t.Errorf("new query counts %v", got)
 	}
-	if err := s.duck.QueryRowContext(t.Context(), old.with()+"SELECT count(*) FROM interactions").Scan(&n); err != nil || n != 2 {
+	if err := s.duck.QueryRowContext(t.Context(), headOf(t, old)+"SELECT count(*) FROM interactions").Scan(&n); err != nil || n != 2 {
 		t.Errorf("old lease counts %d, %v", n, err)
 	}
 	if len(s.segments) != 2 {

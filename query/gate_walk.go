@@ -13,7 +13,7 @@ import (
 type surface []string
 
 // publishedTables is the surface of those who may see persons.
-var publishedTables = surface{"interactions", "emails", "recipients", "links"}
+var publishedTables = surface(surfaceOrder)
 
 // insiders begin the names of the tables behind the surface. Nobody may take such
 // a name for a CTE, so that no rule of scopes can put one for the other.

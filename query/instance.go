@@ -32,12 +32,6 @@ const (
   NULL::VARCHAR AS os, NULL::VARCHAR AS source, NULL::VARCHAR AS user_agent, NULL::VARCHAR AS network WHERE false`
 )
 
-// people are the views of what the catalog gave; they stand in every query.
-const people = `emails AS NOT MATERIALIZED (SELECT email_id, sender, subject, template, created_at, links FROM catalog_emails),
-recipients AS NOT MATERIALIZED (SELECT recipient_id, address, name, person FROM catalog_recipients),
-links AS NOT MATERIALIZED (SELECT email_id, component, url FROM catalog_links)
-`
-
 // openInstance opens an in-memory DuckDB with the tables of one organisation,
 // locked to its folders.
 func openInstance(ctx context.Context, o *Options, org event.OrgID) (db *sql.DB, err error) {
@@ -59,9 +53,13 @@ func openInstance(ctx context.Context, o *Options, org event.OrgID) (db *sql.DB,
 		"CREATE TYPE actor_t AS ENUM (" + literals(event.Actors()) + ")",
 		"CREATE TYPE device_t AS ENUM (" + literals(event.Devices()) + ")",
 		"CREATE TYPE source_t AS ENUM (" + literals(event.Sources()) + ")",
-		"CREATE TABLE catalog_emails (email_id BIGINT, sender VARCHAR, subject VARCHAR, template VARCHAR, created_at TIMESTAMP, links BIGINT)",
+		`CREATE TABLE catalog_emails (email_id BIGINT, sender VARCHAR, subject VARCHAR, template VARCHAR, created_at TIMESTAMP, links BIGINT,
+		  follow_state VARCHAR, attachments BIGINT, recipients BIGINT)`,
 		"CREATE TABLE catalog_recipients (recipient_id BIGINT, address VARCHAR, name VARCHAR, person VARCHAR)",
 		"CREATE TABLE catalog_links (email_id BIGINT, component INTEGER, url VARCHAR)",
+		"CREATE TABLE catalog_attachments (email_id BIGINT, component INTEGER, name VARCHAR, media_type VARCHAR, size BIGINT, followed BOOLEAN)",
+		"CREATE TABLE consent_denied" + listingDDL,
+		"CREATE TABLE consent_granted" + listingDDL,
 		"SET temp_directory = " + literal(o.spillDir(org)),
 		"SET max_temp_directory_size = " + literal(spillLimit),
 		"SET allowed_directories = [" + literals(folders) + "]",

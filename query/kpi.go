@@ -34,7 +34,8 @@ type KPI struct {
 	Params  []Param  `json:"params"`
 	Columns []Column `json:"columns"`
 
-	sql string // with $1, $2, … in the order of Params
+	sql   string   // with $1, $2, … in the order of Params
+	reads []string // the published tables it stands on
 }
 
 // Param is a parameter of a KPI.
@@ -50,14 +51,14 @@ type Param struct {
 // Column is a column of a KPI's result.
 type Column struct {
 	Name    string `json:"name"`
-	Type    string `json:"type" doc:"bigint, double, varchar or timestamp (UTC)"`
+	Type    string `json:"type" doc:"bigint, integer, double, varchar, boolean, date or timestamp (UTC)"`
 	Meaning string `json:"meaning"`
 }
 
 var (
 	headLine   = regexp.MustCompile(`^-- ([a-z]+)(?: (.*?))?: (.*)$`)
 	paramHead  = regexp.MustCompile(`^(\w+) (id|count|choice|zone)( optional)?(?: = (\S+))?(?: \(([\w ]+)\))?$`)
-	columnHead = regexp.MustCompile(`^(\w+) (bigint|double|varchar|timestamp)$`)
+	columnHead = regexp.MustCompile(`^(\w+) (bigint|integer|double|varchar|boolean|date|timestamp)$`)
 	reference  = regexp.MustCompile(`\$([a-z_]+)`)
 )
 
@@ -84,6 +85,19 @@ func loadKPIs() ([]KPI, error) {
 
 func parseKPI(name, text string) (KPI, error) {
 	k := KPI{Name: name, Params: []Param{}, Columns: []Column{}}
+	body, err := k.parseHead(text)
+	if err != nil {
+		return k, err
+	}
+	if k.Formula == "" || k.Unit == "" || k.Source == "" {
+		return k, errors.New("formula, unit and source are required")
+	}
+	k.reads = readsOf(body)
+	return k, k.body(body)
+}
+
+// parseHead reads the head and returns the SELECT below it.
+func (k *KPI) parseHead(text string) (string, error) {
 	lines := strings.Split(text, "\n")
 	at := 0
 	for ; at < len(lines) && strings.HasPrefix(lines[at], "--"); at++ {
@@ -93,13 +107,13 @@ func parseKPI(name, text string) (KPI, error) {
 			line += " " + strings.TrimSpace(strings.TrimPrefix(lines[at], "--"))
 		}
 		if err := k.head(line); err != nil {
-			return k, err
+			return "", err
 		}
 	}
-	if k.Title == "" || k.Meaning == "" || k.Formula == "" || k.Unit == "" || k.Source == "" || len(k.Columns) == 0 {
-		return k, errors.New("title, meaning, formula, unit, source and columns are required")
+	if k.Title == "" || k.Meaning == "" || len(k.Columns) == 0 {
+		return "", errors.New("title, meaning and columns are required")
 	}
-	return k, k.body(strings.TrimSpace(strings.Join(lines[at:], "\n")))
+	return strings.TrimSpace(strings.Join(lines[at:], "\n")), nil
 }
 
 func (k *KPI) head(line string) error {

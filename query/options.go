@@ -47,13 +47,22 @@ type Catalog interface {
 	// LinksSince yields the links of emails behind after. They are visible no
 	// later than their email.
 	LinksSince(ctx context.Context, org event.OrgID, after event.EmailID) iter.Seq2[registry.Link, error]
+	// EmailRecipientsSince yields who emails behind after were meant for, likewise.
+	EmailRecipientsSince(ctx context.Context, org event.OrgID, after event.EmailID) iter.Seq2[registry.EmailRecipient, error]
+	// EmailAttachmentsSince yields the attachments of emails behind after, likewise.
+	EmailAttachmentsSince(ctx context.Context, org event.OrgID, after event.EmailID) iter.Seq2[registry.AttachmentOfEmail, error]
 }
 
 // Options says where data comes from and how much a query may use. Source,
-// Catalog and Folders are required.
+// Catalog, Rules and Folders are required.
 type Options struct {
 	Source  Source
 	Catalog Catalog
+	// Rules returns what may be shown of an organisation now. It is asked by every
+	// query, before anything is read.
+	Rules func(org event.OrgID) (Rules, error)
+	// Clock gives the time that ages are counted to; nil is time.Now.
+	Clock func() time.Time
 	// Folders names the local folders, absolute, under which the files of every
 	// View of org lie. No other organisation's file may lie there: what is in
 	// them is all that queries of org can read from disk.
@@ -89,6 +98,9 @@ const (
 )
 
 func (o *Options) setDefaults() {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
 	if o.Threads == 0 {
 		o.Threads = runtime.GOMAXPROCS(0)
 	}
@@ -114,8 +126,8 @@ func (o *Options) setDefaults() {
 
 func (o *Options) validate() error {
 	switch {
-	case o.Source == nil, o.Catalog == nil, o.Folders == nil:
-		return errors.New("query: Source, Catalog and Folders are required")
+	case o.Source == nil, o.Catalog == nil, o.Rules == nil, o.Folders == nil:
+		return errors.New("query: Source, Catalog, Rules and Folders are required")
 	case o.Threads < 0, o.MemoryLimit < 0, o.Concurrency < 0, o.Timeout < 0, o.MaxRows < 0, o.MaxBytes < 0:
 		return errors.New("query: negative limit")
 	}

@@ -21,6 +21,7 @@ type segment struct {
 	table    string
 	appender *duckdb.Appender // nil once sealed
 	last     event.Position
+	reported bool         // it holds events that others reported
 	readers  atomic.Int32 // leases that name the table
 }
 
@@ -66,6 +67,7 @@ func (s *store) appendRows(ctx context.Context, view View, to event.Position) er
 			return fmt.Errorf("append row: %w", err)
 		}
 		g.last = pos
+		g.reported = g.reported || in.ID < 0
 	}
 	if g == nil {
 		return nil

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 
 	"mailwake/engine/event"
 )
@@ -27,6 +26,13 @@ type store struct {
 
 	lastEmail     event.EmailID
 	lastRecipient event.RecipientID
+
+	reports   map[string]bool // data files: whether they may hold events that others reported
+	denied    *listing
+	granted   *listing
+	consented bool // consent and optIn say what was taken last
+	consent   uint64
+	optIn     bool
 }
 
 // lease is what one query reads: a View and the segments that hold its tail. It
@@ -35,22 +41,43 @@ type lease struct {
 	store    *store
 	duck     *sql.DB
 	view     View
+	rules    Rules
 	segments []*segment
+	hot      []hotPart
+	files    []string // of view, those without reported events first
+	reports  int      // how many of files, at the end, may hold reported events
+	denied   bool     // somebody refuses something
+}
+
+// hotPart is a segment as the lease found it.
+type hotPart struct {
+	table    string
+	reported bool // it holds events that others reported
 }
 
 func newStore(org event.OrgID, o *Options) *store {
-	return &store{org: org, opts: o, turn: make(chan struct{}, 1)}
+	s := &store{org: org, opts: o, turn: make(chan struct{}, 1)}
+	s.forget()
+	return s
 }
 
 // lease takes a View and brings the instance up to it. Views are taken by turns,
-// so that each one starts where the one before it started or later.
-func (s *store) lease(ctx context.Context) (l *lease, err error) {
+// so that each one starts where the one before it started or later. allowed is
+// asked whether the organisation's data may be read at all.
+func (s *store) lease(ctx context.Context, allowed func(*Rules) error) (l *lease, err error) {
 	select {
 	case s.turn <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	defer s.endTurn()
+	rules, err := s.opts.Rules(s.org)
+	if err != nil {
+		return nil, fmt.Errorf("rules: %w", err)
+	}
+	if err := allowed(&rules); err != nil {
+		return nil, err
+	}
 	if s.duck == nil {
 		if err := s.open(ctx); err != nil {
 			return nil, err
@@ -71,11 +98,18 @@ func (s *store) lease(ctx context.Context) (l *lease, err error) {
 	if err := s.copyCatalog(ctx); err != nil {
 		return nil, fmt.Errorf("copy catalog: %w", err)
 	}
-	l = &lease{store: s, duck: s.duck, view: view}
+	if err := s.takeConsent(ctx, rules.Consent); err != nil {
+		return nil, fmt.Errorf("take consent: %w", err)
+	}
+	l = &lease{store: s, duck: s.duck, view: view, rules: rules, denied: s.denied.count > 0}
+	if l.files, l.reports, err = s.sortFiles(ctx, view.Files()); err != nil {
+		return nil, fmt.Errorf("look at files: %w", err)
+	}
 	for _, g := range s.segments {
 		if g.last >= s.from {
 			g.readers.Add(1)
 			l.segments = append(l.segments, g)
+			l.hot = append(l.hot, hotPart{g.table, g.reported})
 		}
 	}
 	return l, nil
@@ -99,27 +133,6 @@ func (l *lease) release() {
 		l.store.endTurn()
 	default:
 	}
-}
-
-// with is the head of a query: the four published tables, as of the lease.
-func (l *lease) with() string {
-	var b strings.Builder
-	b.WriteString("WITH interactions AS NOT MATERIALIZED (\n")
-	union := ""
-	if files := l.view.Files(); len(files) > 0 {
-		fmt.Fprintf(&b, "SELECT %s FROM read_parquet([%s])", fileColumns, literals(files))
-		union = "\nUNION ALL "
-	}
-	from, to := l.view.Tail()
-	for _, g := range l.segments {
-		fmt.Fprintf(&b, "%sSELECT %s FROM %s WHERE pos >= %d AND pos < %d", union, hotColumns, g.table, from, to)
-		union = "\nUNION ALL "
-	}
-	if union == "" {
-		b.WriteString(nothing)
-	}
-	b.WriteString("),\n" + people)
-	return b.String()
 }
 
 func (s *store) open(ctx context.Context) (err error) {
@@ -146,7 +159,14 @@ func (s *store) reset() error {
 		errs = append(errs, s.duck.Close())
 	}
 	*s = store{org: s.org, opts: s.opts, turn: s.turn, serial: s.serial}
+	s.forget()
 	return errors.Join(errs...)
+}
+
+// forget begins to remember anew what an instance holds.
+func (s *store) forget() {
+	s.reports = map[string]bool{}
+	s.denied, s.granted = newListing("consent_denied"), newListing("consent_granted")
 }
 
 // abandon resets the store if it still uses the instance bad, which DuckDB has

@@ -34,11 +34,14 @@ type fakeOrg struct {
 	files    []string
 	from, to event.Position
 	flushed  int
+	rules    Rules
 	failing  error // what the next catalog read ends with, after its first row
 
 	emails     []registry.Email
 	recipients []registry.Recipient
 	links      []registry.Link
+	sentTo     []registry.EmailRecipient
+	attached   []registry.AttachmentOfEmail
 }
 
 type entry struct {
@@ -52,7 +55,7 @@ func newWorld(tb testing.TB) *world {
 
 func (w *world) open(change func(*Options)) *DB {
 	w.tb.Helper()
-	o := Options{Source: SourceFunc(w.View), Catalog: w, Folders: w.folders, TempDir: filepath.Join(w.root, "spill"), Threads: 2, Concurrency: 3}
+	o := Options{Source: SourceFunc(w.View), Catalog: w, Rules: w.rules, Folders: w.folders, TempDir: filepath.Join(w.root, "spill"), Threads: 2, Concurrency: 3}
 	if change != nil {
 		change(&o)
 	}
@@ -77,7 +80,7 @@ func (w *world) folders(org event.OrgID) ([]string, error) {
 func (w *world) org(id event.OrgID) *fakeOrg {
 	o, ok := w.orgs[id]
 	if !ok {
-		o = &fakeOrg{from: event.PositionOf(1, 0), to: event.PositionOf(1, 0)}
+		o = &fakeOrg{rules: Rules{State: registry.OrgEnabled}, from: event.PositionOf(1, 0), to: event.PositionOf(1, 0)}
 		w.orgs[id] = o
 	}
 	return o
@@ -197,6 +200,25 @@ func (w *world) RecipientsSince(_ context.Context, org event.OrgID, after event.
 
 func (w *world) LinksSince(_ context.Context, org event.OrgID, after event.EmailID) iter.Seq2[registry.Link, error] {
 	return since(w, org, func(o *fakeOrg) []registry.Link { return o.links }, func(l registry.Link) bool { return l.Email > after })
+}
+
+func (w *world) EmailRecipientsSince(_ context.Context, org event.OrgID, after event.EmailID) iter.Seq2[registry.EmailRecipient, error] {
+	return since(w, org, func(o *fakeOrg) []registry.EmailRecipient { return o.sentTo }, func(r registry.EmailRecipient) bool { return r.Email > after })
+}
+
+func (w *world) EmailAttachmentsSince(_ context.Context, org event.OrgID, after event.EmailID) iter.Seq2[registry.AttachmentOfEmail, error] {
+	return since(w, org, func(o *fakeOrg) []registry.AttachmentOfEmail { return o.attached }, func(a registry.AttachmentOfEmail) bool { return a.Email > after })
+}
+
+func (w *world) rules(id event.OrgID) (Rules, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.org(id).rules
+	if r.Consent.Denied == nil {
+		nobody := func(event.Kind) iter.Seq[event.RecipientID] { return func(func(event.RecipientID) bool) {} }
+		r.Consent.Denied, r.Consent.Granted = nobody, nobody
+	}
+	return r, nil
 }
 
 func since[T any](w *world, id event.OrgID, list func(*fakeOrg) []T, behind func(T) bool) iter.Seq2[T, error] {

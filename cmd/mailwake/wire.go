@@ -24,6 +24,7 @@ func (s *server) openQuery(n *node, eng *engine.Engine) (*query.DB, error) {
 	return query.Open(query.Options{
 		Source:  query.SourceFunc(func(ctx context.Context, org event.OrgID) (query.View, error) { return eng.View(ctx, org) }),
 		Catalog: n.registry,
+		Rules:   rulesOf(n.registry),
 		Folders: func(org event.OrgID) ([]string, error) {
 			o, ok := n.registry.Snapshot().Org(org)
 			if !ok {
