@@ -71,19 +71,19 @@ func (c *catalogRows) readEmails(ctx context.Context, s *store) error {
 		return nil
 	}
 	c.lastEmail = emails[len(emails)-1].ID
-	links, err := perEmail(catalog.LinksSince(ctx, s.org, after), c.lastEmail, func(l registry.Link) event.EmailID { return l.Email }, func(l registry.Link) {
+	links, err := byEmail(catalog.LinksSince(ctx, s.org, after), c.lastEmail, func(l registry.Link) event.EmailID { return l.Email }, func(l registry.Link) {
 		c.links = append(c.links, []any{int64(l.Email), l.Ordinal, clean(l.URL)})
 	})
 	if err != nil {
 		return fmt.Errorf("read links: %w", err)
 	}
-	attachments, err := perEmail(catalog.EmailAttachmentsSince(ctx, s.org, after), c.lastEmail, func(a registry.AttachmentOfEmail) event.EmailID { return a.Email }, func(a registry.AttachmentOfEmail) {
+	attachments, err := byEmail(catalog.EmailAttachmentsSince(ctx, s.org, after), c.lastEmail, func(a registry.AttachmentOfEmail) event.EmailID { return a.Email }, func(a registry.AttachmentOfEmail) {
 		c.attachments = append(c.attachments, []any{int64(a.Email), a.Ordinal, clean(a.Name), clean(a.ContentType), a.Size, a.Followed})
 	})
 	if err != nil {
 		return fmt.Errorf("read attachments: %w", err)
 	}
-	recipients, err := perEmail(catalog.EmailRecipientsSince(ctx, s.org, after), c.lastEmail, func(r registry.EmailRecipient) event.EmailID { return r.Email }, func(registry.EmailRecipient) {})
+	recipients, err := byEmail(catalog.EmailRecipientsSince(ctx, s.org, after), c.lastEmail, func(r registry.EmailRecipient) event.EmailID { return r.Email }, func(registry.EmailRecipient) {})
 	if err != nil {
 		return fmt.Errorf("read recipients of emails: %w", err)
 	}
@@ -94,9 +94,9 @@ func (c *catalogRows) readEmails(ctx context.Context, s *store) error {
 	return nil
 }
 
-// perEmail hands the rows of emails up to last to take and counts them by email.
+// byEmail hands the rows of emails up to last to take and counts them by email.
 // What follows is of emails registered in between: the next query takes it.
-func perEmail[T any](rows iter.Seq2[T, error], last event.EmailID, email func(T) event.EmailID, take func(T)) (map[event.EmailID]int64, error) {
+func byEmail[T any](rows iter.Seq2[T, error], last event.EmailID, email func(T) event.EmailID, take func(T)) (map[event.EmailID]int64, error) {
 	count := map[event.EmailID]int64{}
 	for row, err := range rows {
 		if err != nil {

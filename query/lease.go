@@ -67,17 +67,20 @@ func (s *store) sortFiles(ctx context.Context, files []string) (sorted []string,
 }
 
 // lookInto remembers of files whether their smallest event id is negative. A file
-// that does not say is taken for one that holds such ids.
+// that does not say is taken for one that holds such ids; so is one that cannot
+// be read, which the query that needs it says better.
 func (s *store) lookInto(ctx context.Context, files []string) error {
-	rows, err := s.write.QueryContext(ctx, `SELECT file_name, coalesce(min(CAST(coalesce(stats_min_value, '-1') AS BIGINT)), -1) < 0
-FROM parquet_metadata([`+literals(files)+`]) WHERE path_in_schema = 'event_id' GROUP BY file_name`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
 	for _, f := range files {
 		s.reports[f] = true
 	}
+	rows, err := s.write.QueryContext(ctx, `SELECT file_name, coalesce(min(CAST(coalesce(stats_min_value, '-1') AS BIGINT)), -1) < 0
+FROM parquet_metadata([`+literals(files)+`]) WHERE path_in_schema = 'event_id' GROUP BY file_name`)
+	if _, ours := exceptionOf(err); ours && ctx.Err() == nil {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	defer rows.Close()
 	for rows.Next() {
 		var file string
 		var has bool

@@ -76,7 +76,7 @@ func TestStatements(t *testing.T) {
 		{"SELECT 1 \x00", "sql_invalid", "NUL"},
 		{"SELECT '" + strings.Repeat("x", maxStatement) + "'", "sql_invalid", "longer"},
 
-		{"SELECT * FROM hot_1", "sql_forbidden", "There is no table hot_1; there are interactions, emails, recipients, links. (line 1, column 15)"},
+		{"SELECT * FROM hot_1", "sql_forbidden", "There is no table hot_1; there are interactions, emails, recipients, links, attachments, templates, engagement, days. (line 1, column 15)"},
 		{"SELECT * FROM main.emails", "sql_forbidden", ""},
 		{"SELECT * FROM information_schema.tables", "sql_forbidden", ""},
 		{"SELECT * FROM catalog_recipients", "sql_forbidden", ""},
