@@ -150,6 +150,9 @@ func (db *DB) SQL(ctx context.Context, st Statement) (*Result, error) {
 		st.Limit = defaultRows
 	}
 	if db.work != nil {
+		if err := db.readable(st.Org); err != nil {
+			return nil, err
+		}
 		st.Limit = min(st.Limit, db.opts.Worker.MaxRows)
 		return db.work.sql(ctx, st)
 	}
@@ -159,6 +162,15 @@ func (db *DB) SQL(ctx context.Context, st Statement) (*Result, error) {
 	}
 	q.limit = min(st.Limit, db.opts.MaxRows)
 	return db.run(ctx, st.Org, q)
+}
+
+// readable refuses organisations whose data nobody may read.
+func (db *DB) readable(org event.OrgID) error {
+	rules, err := db.opts.Rules(org)
+	if err != nil {
+		return fmt.Errorf("rules: %w", err)
+	}
+	return rules.readable()
 }
 
 func (db *DB) check(ctx context.Context, text string, s surface) (question, error) {

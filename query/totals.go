@@ -18,7 +18,7 @@ var totalsVersion atomic.Int64
 // totals makes the tables of the aggregate surface, in this process, from all rows.
 func (db *DB) totals(ctx context.Context, org event.OrgID, _ string) (version string, tables []workerTable, err error) {
 	for _, name := range totalTables {
-		res, err := db.run(ctx, org, question{text: "SELECT email_id, count(*) AS n FROM interactions GROUP BY 1", limit: db.opts.MaxRows})
+		res, err := db.run(ctx, org, question{text: "SELECT email_id, count(*) AS n FROM interactions GROUP BY 1", reads: surfaceOrder, limit: db.opts.MaxRows})
 		if err != nil {
 			return "", nil, fmt.Errorf("make %s: %w", name, err)
 		}

@@ -39,13 +39,16 @@ type personEngine struct {
 	emails     []registry.Email
 	links      []registry.Link
 	recipients []registry.Recipient
+	attached   []registry.AttachmentOfEmail
+	sentTo     []registry.EmailRecipient
+	rules      Rules
 }
 
 func newPersonEngine(ctx context.Context, setup workerSetup, files *net.UnixConn) (*personEngine, error) {
 	e := &personEngine{dir: setup.Dir}
 	e.files.paths, e.files.arrived = map[int]string{}, sync.NewCond(&e.files)
 	o := &Options{
-		Source: e, Catalog: e, Folders: func(event.OrgID) ([]string, error) { return []string{setup.Dir}, nil },
+		Source: e, Catalog: e, Rules: e.current, Folders: func(event.OrgID) ([]string, error) { return []string{setup.Dir}, nil },
 		TempDir: setup.Dir, Threads: setup.Threads, MemoryLimit: setup.Memory,
 	}
 	o.setDefaults()
@@ -66,22 +69,29 @@ func (e *personEngine) take(_ context.Context, o *workerOrder) error {
 	e.emails = append(e.emails, o.Emails...)
 	e.links = append(e.links, o.Links...)
 	e.recipients = append(e.recipients, o.Recipients...)
+	e.attached = append(e.attached, o.Attached...)
+	e.sentTo = append(e.sentTo, o.SentTo...)
 	if o.Statement == nil {
 		return nil
 	}
+	o.Rules.apply(&e.rules)
 	e.order = o
 	return e.files.keep(o.Files)
 }
 
 // answer runs a statement over the View that the last order told of.
 func (e *personEngine) answer(ctx context.Context, q question, out resultWriter) error {
-	l, err := e.store.lease(ctx)
+	l, err := e.store.lease(ctx, (*Rules).readable)
 	if err != nil {
 		return errInside{err}
 	}
 	defer l.release()
-	e.parts, e.emails, e.links, e.recipients = nil, nil, nil, nil
-	return runStatement(ctx, l.duck, l.with(), q, out)
+	e.parts, e.emails, e.links, e.recipients, e.attached, e.sentTo = nil, nil, nil, nil, nil, nil
+	head, err := l.base().with(publishedTables)
+	if err != nil {
+		return errInside{err}
+	}
+	return runStatement(ctx, l.duck, head, q, out)
 }
 
 // errInside is an error of our own doing, however much it looks like one of the
@@ -123,6 +133,19 @@ func (e *personEngine) LinksSince(context.Context, event.OrgID, event.EmailID) i
 func (e *personEngine) RecipientsSince(context.Context, event.OrgID, event.RecipientID) iter.Seq2[registry.Recipient, error] {
 	return fed(e.recipients)
 }
+
+// EmailRecipientsSince is of Catalog.
+func (e *personEngine) EmailRecipientsSince(context.Context, event.OrgID, event.EmailID) iter.Seq2[registry.EmailRecipient, error] {
+	return fed(e.sentTo)
+}
+
+// EmailAttachmentsSince is of Catalog.
+func (e *personEngine) EmailAttachmentsSince(context.Context, event.OrgID, event.EmailID) iter.Seq2[registry.AttachmentOfEmail, error] {
+	return fed(e.attached)
+}
+
+// current are the rules that the last order told.
+func (e *personEngine) current(event.OrgID) (Rules, error) { return e.rules, nil }
 
 func fed[T any](list []T) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {

@@ -29,11 +29,15 @@ func (f feeder) feed(ctx context.Context, p *worker, st workerStatement) (snapsh
 	if !p.key.persons {
 		return 0, func() {}, f.feedTotals(ctx, p, st)
 	}
+	rules, err := f.opts.Rules(p.key.org)
+	if err != nil {
+		return 0, nil, fmt.Errorf("rules: %w", err)
+	}
 	view, err := f.opts.Source.View(ctx, p.key.org)
 	if err != nil {
 		return 0, nil, fmt.Errorf("view: %w", err)
 	}
-	if err := f.feedView(ctx, p, view, st); err != nil {
+	if err := f.feedView(ctx, p, view, rules, st); err != nil {
 		view.Close()
 		return 0, nil, err
 	}
@@ -56,8 +60,8 @@ func (f feeder) feedTotals(ctx context.Context, p *worker, st workerStatement) e
 	return nil
 }
 
-func (f feeder) feedView(ctx context.Context, p *worker, view View, st workerStatement) error {
-	order := workerOrder{Snapshot: view.SnapshotID(), Statement: &st}
+func (f feeder) feedView(ctx context.Context, p *worker, view View, rules Rules, st workerStatement) error {
+	order := workerOrder{Snapshot: view.SnapshotID(), Rules: p.fedRules(&rules), Statement: &st}
 	order.From, order.To = view.Tail()
 	if order.From < p.from || order.To < p.pulled {
 		return errors.New("feed worker: tail moved back")
@@ -119,6 +123,18 @@ func (f feeder) addCatalog(ctx context.Context, p *worker, order *workerOrder) e
 				break
 			}
 			order.Links = append(order.Links, l)
+		}
+		for a, err := range c.EmailAttachmentsSince(ctx, org, p.lastEmail) {
+			if err != nil {
+				return fmt.Errorf("read attachments: %w", err)
+			}
+			order.Attached = append(order.Attached, a)
+		}
+		for r, err := range c.EmailRecipientsSince(ctx, org, p.lastEmail) {
+			if err != nil {
+				return fmt.Errorf("read recipients of emails: %w", err)
+			}
+			order.SentTo = append(order.SentTo, r)
 		}
 		p.lastEmail = last
 	}

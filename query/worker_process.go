@@ -28,6 +28,9 @@ type worker struct {
 	pulled        event.Position
 	from          event.Position
 	lastEmail     event.EmailID
+	consented     bool // it has the lists of consent below
+	consent       uint64
+	optIn         bool
 	lastRecipient event.RecipientID
 	pins          map[string]int // path of a data file -> its number
 	nextPin       int

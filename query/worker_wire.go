@@ -61,6 +61,9 @@ type workerOrder struct {
 	Emails     []registry.Email
 	Links      []registry.Link
 	Recipients []registry.Recipient
+	Attached   []registry.AttachmentOfEmail
+	SentTo     []registry.EmailRecipient
+	Rules      fedRules
 	Tables     []workerTable // aggregate-only: tables to put in place of those before
 	Statement  *workerStatement
 }
