@@ -138,6 +138,19 @@ func (e *Engine) FlushAll(ctx context.Context) error {
 	return errors.Join(append(errs, e.trim())...)
 }
 
+// Shred moves everything into the tables and removes the log's bytes from disk,
+// also of what was flushed before: what was erased from the tables is then on no
+// disk of this node. Appends wait for the last, short part of it.
+func (e *Engine) Shred(ctx context.Context) error {
+	if err := e.FlushAll(ctx); err != nil { // most of it, while appends go on
+		return err
+	}
+	if err := e.log.Shred(func() error { return e.FlushAll(ctx) }); err != nil {
+		return fmt.Errorf("shred log: %w", err)
+	}
+	return nil
+}
+
 // pick returns the organisations whose tails due wants flushed.
 func (e *Engine) pick(due func(*tail) bool) []event.OrgID {
 	e.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -223,4 +224,36 @@ func TestFullLogIsTrimmedAfterCrash(t *testing.T) {
 	}
 	mustAppend(t, e, opens(b.org, n+1, 5))
 	want(t, e, b.org, 1, n+5)
+}
+
+func TestShredUnderLoad(t *testing.T) {
+	b := newBench(t)
+	e := b.open()
+	other := b.newOrg("globex")
+	var loads sync.WaitGroup
+	stop := make(chan struct{})
+	counts := [2]int{}
+	for i, org := range []event.OrgID{b.org, other} {
+		loads.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					counts[i] = n
+					return
+				default:
+					mustAppend(t, e, opens(org, n+1, 1))
+				}
+			}
+		})
+	}
+	for range 5 {
+		if err := e.Shred(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	loads.Wait()
+	e = b.reopen(e)
+	want(t, e, b.org, 1, counts[0])
+	want(t, e, other, 1, counts[1])
 }

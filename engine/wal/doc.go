@@ -26,7 +26,8 @@
 //
 // Invariants:
 //   - LSNs start at 1 (or Options.Next), have no gaps and are never reused; the
-//     last group is never removed, so that this holds over restarts.
+//     last group is removed only by Shred, which leaves a segment that starts
+//     with the next number, so that this holds over restarts.
 //   - A group is acknowledged only after fsync. Append's error means that none of
 //     its records were acknowledged, never that they may be half there.
 //   - Open accepts a log only if every group it holds is intact. The remains of

@@ -1,9 +1,12 @@
 package wal
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"maps"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -291,4 +294,48 @@ func TestOperatingSystemFiles(t *testing.T) {
 	if got := mustContents(t, l); len(got) != 40 || got[61][0] != payload(60, 100) {
 		t.Fatalf("%d groups after reopen", len(got))
 	}
+}
+
+func TestShredLeavesNoByte(t *testing.T) {
+	o := Options{Dir: t.TempDir(), SegmentBytes: testSegment}
+	l := mustOpen(t, o)
+	const marker = "a marker that must go"
+	for range 50 {
+		mustAppend(t, l, marker)
+	}
+	found := func() (n int) {
+		for _, path := range pathsIn(t, o.Dir) {
+			if b, err := os.ReadFile(path); err != nil {
+				t.Fatal(err)
+			} else if bytes.Contains(b, []byte(marker)) {
+				n++
+			}
+		}
+		return n
+	}
+	if err := l.Shred(func() error { return nil }); !errors.Is(err, ErrNeeded) || l.Last() != 50 {
+		t.Fatalf("shred of what is needed: %v, last %d", err, l.Last())
+	}
+	if err := l.Truncate(50); err != nil {
+		t.Fatal(err)
+	}
+	if found() == 0 {
+		t.Fatal("truncated bytes are gone already: this test shows nothing")
+	}
+	if err := l.Shred(func() error { return l.Truncate(l.Last()) }); err != nil || found() != 0 || l.First() != 0 || l.Size() != 0 {
+		t.Fatalf("shred: %v; marker in %d files, first %d, size %d", err, found(), l.First(), l.Size())
+	}
+	mustClose(t, l)
+	l = mustOpen(t, o)
+	if lsn := mustAppend(t, l, "after"); lsn != 51 {
+		t.Fatalf("the group after a shred and a restart is %d", lsn)
+	}
+}
+
+func pathsIn(t *testing.T, dir string) []string {
+	paths, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
 }

@@ -51,6 +51,7 @@ type sim struct {
 		failed  map[int]bool   // call -> may be there
 		never   map[int]bool   // call -> must not be there
 		durable map[LSN]string // what OnDurable was given
+		floor   LSN            // highest group acknowledged before the last Open
 	}
 }
 
@@ -74,7 +75,9 @@ func (s *sim) onDurable(lsn LSN, frames []byte) {
 func (s *sim) run(steps int) {
 	s.open()
 	for range steps {
-		switch s.rng.IntN(10) {
+		switch s.rng.IntN(11) {
+		case 10:
+			s.shred()
 		case 0:
 			s.truncate()
 		case 1:
@@ -124,6 +127,9 @@ func (s *sim) append(n, size int) {
 	switch {
 	case err == nil:
 		s.mu.acked[call] = lsn
+		if lsn <= s.mu.floor {
+			s.t.Errorf("call %d: group %d was given out before the log was opened", call, lsn)
+		}
 		if !strings.Contains(s.mu.durable[lsn], string(framed(records...))) {
 			s.t.Errorf("call %d: OnDurable has not seen it in group %d", call, lsn)
 		}
@@ -145,11 +151,31 @@ func (s *sim) truncate() {
 	}
 }
 
+// shred removes everything, while others append.
+func (s *sim) shred() {
+	var wg sync.WaitGroup
+	for range s.rng.IntN(3) {
+		wg.Go(func() { s.append(1, 20) })
+	}
+	_ = s.log.Shred(func() error { // what fails is tried again some other time
+		upTo := s.log.Last()
+		err := s.log.Truncate(upTo)
+		if err == nil || !errors.Is(err, syscall.ENOSPC) {
+			s.truncated = max(s.truncated, upTo)
+		}
+		return err
+	})
+	wg.Wait()
+}
+
 // crash lets the power go off in the middle of some calls.
 func (s *sim) crash() {
 	s.disk.PowerOff(s.rng.IntN(12))
 	s.appends()
-	if s.rng.IntN(2) == 0 {
+	switch s.rng.IntN(4) {
+	case 0:
+		s.shred()
+	case 1, 2:
 		s.truncate()
 	}
 	s.appends()
@@ -174,7 +200,11 @@ func (s *sim) fullDisk() {
 	s.disk.SetCapacity(s.disk.Used() + int64(s.rng.IntN(500)))
 	s.appends()
 	s.appends()
-	if s.rng.IntN(2) == 0 {
+	switch s.rng.IntN(4) {
+	case 0:
+		s.shred()
+		s.appends()
+	case 1, 2:
 		s.truncate()
 		s.appends()
 	}
@@ -199,6 +229,9 @@ func (s *sim) open() {
 	defer s.mu.Unlock()
 	for rec := range l.Read(0) {
 		s.mu.durable[rec.LSN] = string(rec.Frames)
+	}
+	for _, lsn := range s.mu.acked {
+		s.mu.floor = max(s.mu.floor, lsn)
 	}
 	for lsn := range s.mu.durable {
 		if lsn > l.Last() {

@@ -110,11 +110,16 @@ func (s *store) inspect(state *types.PersistentState, exact *LSN) (inv inventory
 }
 
 // nextTail lists a new segment when there is none to append to, or when an empty
-// log must start at another number. raft-wal creates the file.
+// log must start at a higher number; an empty segment that starts higher yet is
+// kept, since the numbers before it were given out. raft-wal creates the file.
 func (s *store) nextTail(state *types.PersistentState, inv inventory, o *Options) {
 	base := uint64(max(inv.last+1, o.Next))
 	if n := len(state.Segments); n > 0 && state.Segments[n-1].SealTime.IsZero() {
-		if inv.last > 0 || state.Segments[n-1].BaseIndex == base {
+		if inv.last > 0 {
+			return
+		}
+		if tail := state.Segments[n-1].BaseIndex; tail >= base {
+			o.Next = LSN(tail)
 			return
 		}
 		state.Segments = state.Segments[:n-1]
