@@ -41,7 +41,7 @@ func (s *Service) attribute(ctx context.Context, org event.OrgID, m *Message) (a
 			return whose(c, who, candidate.by), nil
 		}
 	}
-	if o, ok := s.Registry.Snapshot().Org(org); !ok || !smart(o) {
+	if o, ok := s.Registry.Snapshot().Org(org); !ok || !o.Policy.SmartReplies {
 		return attribution{}, nil
 	}
 	return s.guess(ctx, org, m)
@@ -93,5 +93,3 @@ func (s *Service) guess(ctx context.Context, org event.OrgID, m *Message) (attri
 	}
 	return attribution{}, nil
 }
-
-func smart(registry.Org) bool { return false }

@@ -98,7 +98,7 @@ func (w *world) close() {
 
 func (w *world) send(org event.OrgID, subject string, to ...string) registry.EmailDetail {
 	w.t.Helper()
-	in := registry.NewEmail{From: "Ann <ann@acme.example>", Subject: subject}
+	in := registry.NewEmail{From: "Ann <ann@acme.example>", Subject: subject, Wish: true}
 	for _, address := range to {
 		in.Recipients = append(in.Recipients, registry.NewRecipient{Address: address})
 	}
@@ -373,22 +373,68 @@ func TestOnceOverCrashes(t *testing.T) {
 func TestNotAllowed(t *testing.T) {
 	w := newWorld(t)
 	mail := text("From: bob@example.com", "In-Reply-To: "+w.parent(w.acme, 1, 1))
-	if err := disable(w.reg, w.acme); err != nil {
-		t.Fatal(err)
-	}
+	w.change(w.acme, registry.OrgDisable)
 	w.must(w.acme, mail, reply.NotAllowed)
 	if rows := w.recorded(w.acme); len(rows) > 0 {
 		t.Errorf("recorded %+v", rows)
 	}
-	if err := enable(w.reg, w.acme); err != nil {
-		t.Fatal(err)
-	}
+	w.change(w.acme, registry.OrgEnable)
 	w.must(w.acme, mail, reply.Recorded) // nothing was kept of it
 }
 
-func disable(r *registry.Registry, org event.OrgID) error {
-	return r.SetOrgEnabled(context.Background(), org, false)
+func (w *world) change(org event.OrgID, action registry.OrgAction) {
+	w.t.Helper()
+	if _, err := w.reg.ChangeOrg(context.Background(), org, action, registry.BySystem()); err != nil {
+		w.t.Fatal(err)
+	}
 }
-func enable(r *registry.Registry, org event.OrgID) error {
-	return r.SetOrgEnabled(context.Background(), org, true)
+
+func (w *world) smartReplies(org event.OrgID) {
+	w.t.Helper()
+	p := registry.DefaultPolicy()
+	p.SmartReplies = true
+	if _, err := w.reg.SetPolicy(context.Background(), org, p, registry.BySystem()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestSubjectAndAuthor(t *testing.T) {
+	w := newWorld(t) // email 1, Offer
+	old := w.send(w.acme, "Old news", "bob@example.com")
+	w.clock.Add(int64(29 * 24 * time.Hour))
+	w.send(w.acme, "", "bob@example.com")
+	again := w.send(w.acme, "Re: [Acme] OFFER", "bob@example.com")
+	others := w.send(w.acme, "Secret", "cy@example.com")
+	w.must(w.acme, text("From: bob@example.com", "Subject: Re: Offer"), reply.NotAttributed)
+	w.smartReplies(w.acme)
+	for _, tc := range []struct {
+		name, from, subject string
+		email               event.EmailID
+	}{
+		{"the newest of two", "bob@example.com", "AW: offer", again.ID},
+		{"an older one", "bob@example.com", "Re:  Old  News", old.ID},
+		{"encoded", "=?utf-8?Q?B=C3=B6b?= <bob@example.com>", "=?utf-8?B?" + "UmU6IE9mZmVy" + "?=", again.ID},
+		{"no reply's mark", "bob@example.com", "Offer", 0},
+		{"forwarded", "bob@example.com", "Fwd: Offer", 0},
+		{"empty", "bob@example.com", "Re:", 0},
+		{"somebody else's", "bob@example.com", "Re: Secret", 0},
+		{"nobody", "eve@example.com", "Re: Offer", 0},
+		{"no author", "", "Re: Offer", 0},
+	} {
+		r, err := w.deliver(w.acme, text("From: "+tc.from, "Subject: "+tc.subject))
+		want := reply.Result{Outcome: reply.Recorded, Match: reply.BySubject, Email: tc.email, Recipient: 1}
+		if tc.email == 0 {
+			want = reply.Result{Outcome: reply.NotAttributed}
+		}
+		if err != nil || r != want {
+			t.Errorf("%s: %+v, %v; want %+v", tc.name, r, err, want)
+		}
+	}
+	// What is sealed wins over what is guessed.
+	if r := w.must(w.acme, text("From: bob@example.com", "Subject: Re: Offer", "In-Reply-To: "+w.parent(w.acme, others.ID, 2)), reply.Recorded); r.Email != others.ID || r.Match != reply.ByInReplyTo {
+		t.Errorf("%+v", r)
+	}
+	w.clock.Add(int64(2 * 24 * time.Hour))
+	w.must(w.acme, text("From: bob@example.com", "Subject: Re: Old news"), reply.NotAttributed) // too long ago
+	w.must(w.other, text("From: bob@example.com", "Subject: Re: Offer"), reply.NotAttributed)   // did not ask for it
 }
