@@ -44,4 +44,9 @@ var catalogue = map[string]known{
 	"key_name_invalid":       {422, "the key's name is too long or has control characters"},
 	"key_role_invalid":       {422, "not a role"},
 	"key_scope_invalid":      {422, "a key is for one organisation or for all"},
+
+	// Replies.
+	"message_invalid":   {422, "the body is no raw message: it has no header"},
+	"message_too_large": {413, "the message is larger than 64 MiB"},
+	"header_too_large":  {413, "the message's header is larger than 256 kB"},
 }

@@ -55,7 +55,8 @@ type listenFlags struct {
 	TrustedProxy []netip.Prefix `help:"Networks whose X-Forwarded-For is believed." placeholder:"CIDR"`
 	KeepNetwork  bool           `help:"Store the /24 or /48 network of mail clients."`
 	MaxConns     int            `help:"Open connections on the public plane." default:"16384"`
-	LogFormat    string         `help:"Format of log lines." enum:"text,json" default:"text"`
+	lmtpFlags
+	LogFormat string `help:"Format of log lines." enum:"text,json" default:"text"`
 }
 
 // loadTOML reads flags from a TOML file. A key that is no flag is an error: it

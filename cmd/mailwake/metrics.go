@@ -38,6 +38,13 @@ func metrics(st *stack) *prometheus.Registry {
 	outcome("prefetched", func() float64 { return float64(public.Stats().Prefetched) })
 	outcome("not_recorded", func() float64 { return float64(public.Stats().NotRecorded) })
 
+	deliveries := func(outcome string, read func() float64) {
+		count("lmtp_deliveries_total", "What was answered to deliveries of replies over LMTP, by address.", prometheus.Labels{"outcome": outcome}, read)
+	}
+	deliveries("accepted", func() float64 { return float64(st.lmtp.Stats().Accepted) })
+	deliveries("deferred", func() float64 { return float64(st.lmtp.Stats().Deferred) })
+	deliveries("refused", func() float64 { return float64(st.lmtp.Stats().Refused) })
+
 	store := st.node.store
 	for op, read := range map[string]func(blob.Stats) blob.OpStats{
 		"put": func(s blob.Stats) blob.OpStats { return s.Put }, "get": func(s blob.Stats) blob.OpStats { return s.Get },

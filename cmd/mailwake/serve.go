@@ -19,6 +19,7 @@ import (
 	"mailwake/engine/blob"
 	"mailwake/engine/classify"
 	"mailwake/ingest"
+	"mailwake/ingest/reply"
 	"mailwake/ingest/token"
 	"mailwake/query"
 )
@@ -87,6 +88,9 @@ type stack struct {
 	query  *query.DB
 	tokens *token.Ring
 	public *ingest.Public
+
+	replies *reply.Service
+	lmtp    *ingest.LMTP
 }
 
 // addresses is what server.json tells clients on the same machine.
@@ -111,6 +115,13 @@ func (s *server) run(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("listen for the private plane: %w", err)
 	}
+	lmtpLn, err := s.listen.lmtpFlags.listen()
+	if err != nil {
+		return err
+	}
+	if lmtpLn != nil {
+		defer lmtpLn.Close()
+	}
 	s.phase.Store("starting")
 	gate := new(gate)
 	gate.set(health(s.ready))
@@ -118,7 +129,7 @@ func (s *server) run(ctx context.Context) (err error) {
 		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug)}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return servePrivate(gctx, private, privateLn) })
-	g.Go(func() error { return s.live(gctx, gate, publicLn, privateLn) })
+	g.Go(func() error { return s.live(gctx, gate, publicLn, privateLn, lmtpLn) })
 	return g.Wait()
 }
 
@@ -137,7 +148,7 @@ func servePrivate(ctx context.Context, srv *http.Server, ln net.Listener) error 
 }
 
 // live opens the stack, serves the public plane, and drains.
-func (s *server) live(ctx context.Context, gate *gate, publicLn, privateLn net.Listener) (err error) {
+func (s *server) live(ctx context.Context, gate *gate, publicLn, privateLn, lmtpLn net.Listener) (err error) {
 	if err := s.open(ctx); err != nil {
 		return err
 	}
@@ -159,6 +170,7 @@ func (s *server) live(ctx context.Context, gate *gate, publicLn, privateLn net.L
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.stack.public.Serve(gctx, publicLn) })
 	g.Go(func() error { return s.stack.engine.Run(gctx) })
+	g.Go(func() error { return s.serveReplies(gctx, lmtpLn) })
 	err = g.Wait()
 	s.phase.Store("shutting down")
 	return err
@@ -218,6 +230,7 @@ func (s *server) openOnce(ctx context.Context) (err error) {
 		Engine: eng, Consent: n.registry, Tokens: ring, Classifier: classify.New(classify.Options{}), Logger: s.logger,
 		TrustedProxies: s.listen.TrustedProxy, KeepNetwork: s.listen.KeepNetwork, MaxConns: s.listen.MaxConns,
 	})}
+	s.openReplies(&s.stack)
 	return nil
 }
 

@@ -51,6 +51,7 @@ func (s *server) handler(at addresses) (http.Handler, error) {
 	ingest.RegisterEmails(api, st.node.registry, &follow.Service{
 		Registry: st.node.registry, Engine: st.engine, Tokens: st.tokens, BaseURL: at.Public,
 	})
+	ingest.RegisterReplies(api, st.node.registry, st.replies)
 	query.Register(api, query.HTTPOptions{DB: st.query, Org: func(_ context.Context, name string) (event.OrgID, error) {
 		o, err := st.node.registry.OrgByName(name)
 		return o.ID, err
