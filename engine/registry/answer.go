@@ -77,7 +77,7 @@ func putAnswers(ctx context.Context, tx bun.Tx, next *draft, org event.OrgID, re
 	if err != nil {
 		return 0, fmt.Errorf("prepare to store answers: %w", err)
 	}
-	defer update.Close()
+	defer func() { _ = update.Close() }()
 	for _, id := range recipients {
 		is, was := answers[id], next.consent[org-1].answers(id)
 		if is == was {

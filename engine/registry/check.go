@@ -15,11 +15,13 @@ const maxFindings = 20
 
 // Check reads the whole database and returns all that is wrong with it, nil when
 // nothing is: damaged pages, rows whose parent is missing, ids above their counter
-// (it would give them out twice), keys whose hash is not one. Findings have code registry_corrupt and hold no
-// personal data. It takes time in proportion to the size of the registry.
+// (it would give them out twice), keys whose hash is not one, preferences that the
+// consent ledger does not lead to, answers that do not follow from the preferences,
+// ledgers and audit trails that were altered. Findings have code registry_corrupt
+// and hold no personal data. It takes time in proportion to the size of the registry.
 func (r *Registry) Check(ctx context.Context) error {
 	var findings []error
-	for _, check := range []func(context.Context) ([]string, error){r.checkPages, r.checkParents, r.checkRows} {
+	for _, check := range []func(context.Context) ([]string, error){r.checkPages, r.checkParents, r.checkRows, r.checkConsent, r.checkLedgers} {
 		faults, err := check(ctx)
 		for _, f := range faults {
 			findings = append(findings, problem.New(500, "registry_corrupt", "%s.", f))

@@ -16,9 +16,32 @@ func TestCheckFindsFaults(t *testing.T) {
 		"recipient counter":    {"UPDATE organisations SET last_recipient_id = 1", "counter of recipients is below an id in organisation 1"},
 		"orphans":              {"DELETE FROM emails", "2 rows of email_recipients have no parent in emails"},
 		"key hash":             {"UPDATE api_keys SET hash = 'zz'", "hash of key 1"},
+		"people counter":       {"UPDATE organisations SET last_person_id = 0", "counter of people is below the id 1 in organisation 1"},
+		"proof counter":        {"UPDATE organisations SET last_proof_id = 0", "counter of proofs is below the id 1"},
+		"change counter":       {"UPDATE organisations SET last_email_change = 0", "counter of changes is below that of email 1"},
+		"preference, person":   {"UPDATE people SET denied = 0 WHERE id = 1", "preference of person 1 in organisation 1"},
+		"preference, invented": {"UPDATE people SET allowed = 1 WHERE id = 2", "preference of person 2 in organisation 1"},
+		"preference, address":  {"UPDATE recipients SET allowed = 4 WHERE id = 2", "preference of recipient 2 in organisation 1"},
+		"answer":               {"UPDATE recipients SET answer = 0 WHERE id = 1", "answer of recipient 1 in organisation 1"},
+		"answer, allowed":      {"UPDATE recipients SET answer = answer + 16 WHERE id = 1", "answer of recipient 1 in organisation 1"},
+		"answer, account":      {"UPDATE people SET account_id = NULL", "answer of recipient 1 in organisation 1"},
+		"account":              {"UPDATE people SET account_id = 2 WHERE id = 2", "account of person 2 in organisation 1 is no account"},
+		"trail, gap":           {"DELETE FROM org_events WHERE seq = 1", "audit trail only 2 entries are left in organisation 1"},
+		"trail, end":           {"DELETE FROM org_events WHERE seq = 3", "of organisation 1 does not lead to its state"},
+		"ledger":               {"DELETE FROM consent_ledger WHERE seq = 2", "Entry 2 of the consent ledger of organisation 1 is missing"},
 	} {
 		r := fresh(t)
-		register(t, r, org(t, r, "acme"), mail("secret@example.com", "b@example.com"))
+		acme := org(t, r, "acme")
+		register(t, r, acme, mail("secret@example.com", "b@example.com"))
+		account := person(t, r, acme, Person{Kind: Account, ExternalID: "secret"})
+		_ = person(t, r, acme, Person{Kind: Contact, ExternalID: "c", Account: account.ID, Addresses: []string{"secret@example.com"}})
+		prefer(t, r, acme, PreferenceChange{Subject: OfPerson(account.ID), Purposes: AllPurposes, State: Denied},
+			PreferenceChange{Address: "b@example.com", Purposes: 5, State: Allowed}, PreferenceChange{Address: "b@example.com", Purposes: 6, State: Unknown})
+		for _, action := range []OrgAction{OrgDisable, OrgEnable} {
+			if _, err := r.ChangeOrg(t.Context(), acme, action, BySystem()); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if _, _, err := r.BootstrapAdmin(t.Context()); err != nil {
 			t.Fatal(err)
 		}

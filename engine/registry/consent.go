@@ -155,7 +155,8 @@ func loadConsent(ctx context.Context, db *bun.DB, d *draft) error {
 	var answer, lastAnswer int
 	var batch []uint32
 	flush := func() {
-		if len(batch) == 0 || int(last) > len(d.orgs) {
+		if len(batch) == 0 || d.org(last) == nil {
+			batch = batch[:0] // rows without their organisation are damage; Check says so
 			return
 		}
 		sets, a := d.consentOf(last), unpacked(lastAnswer)

@@ -46,33 +46,46 @@ func (h *history) reasons(address string) (out []string) {
 	return out
 }
 
+// picture tells everything that a snapshot's consent says.
+func (h *history) picture(c Consent) consentPicture {
+	var says strings.Builder
+	fmt.Fprint(&says, c.OptIn)
+	for _, p := range purposes() {
+		fmt.Fprint(&says, slices.Collect(c.Denied(p)), slices.Collect(c.Granted(p)))
+	}
+	return consentPicture{c.Version, says.String()}
+}
+
 // compare holds all that readers see to the model.
 func (h *history) compare() {
 	consent := h.r.Snapshot().Consent(h.org)
-	var says strings.Builder
-	fmt.Fprint(&says, consent.OptIn)
 	for _, p := range purposes() {
-		denied, granted := slices.Collect(consent.Denied(p)), slices.Collect(consent.Granted(p))
-		fmt.Fprint(&says, denied, granted)
-		var wantDenied, wantGranted []event.RecipientID
+		var denied, granted []event.RecipientID
 		for a, id := range h.m.ids {
 			switch h.m.answer(a, p) {
 			case Denied:
-				wantDenied = append(wantDenied, id)
+				denied = append(denied, id)
 			case Allowed:
-				wantGranted = append(wantGranted, id)
+				granted = append(granted, id)
 			}
 			if refuses := consent.Refuses(id, p); refuses != (h.m.refusal(a, p) != "") {
 				h.Errorf("Refuses(%d, %s) = %v", id, p, refuses)
 			}
 		}
-		slices.Sort(wantDenied)
-		slices.Sort(wantGranted)
-		if !slices.Equal(denied, wantDenied) || !slices.Equal(granted, wantGranted) {
-			h.Errorf("%s: denied %v, granted %v, want %v and %v", p, denied, granted, wantDenied, wantGranted)
+		slices.Sort(denied)
+		slices.Sort(granted)
+		if have := slices.Collect(consent.Denied(p)); !slices.Equal(have, denied) {
+			h.Errorf("%s: denied %v, want %v", p, have, denied)
+		}
+		if have := slices.Collect(consent.Granted(p)); !slices.Equal(have, granted) {
+			h.Errorf("%s: granted %v, want %v", p, have, granted)
 		}
 	}
-	now := consentPicture{consent.Version, says.String()}
+	if again := h.picture(h.before); h.last.says != "" && again != h.last {
+		h.Errorf("a snapshot that was taken has changed from %v to %v", h.last, again)
+	}
+	now := h.picture(consent)
+	h.before = consent
 	if now.says != h.last.says && now.version == h.last.version && h.last.says != "" {
 		h.Errorf("the consent changed and its version %d did not", now.version)
 	}

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -18,14 +19,15 @@ import (
 // history drives a registry and the model through the same random steps.
 type history struct {
 	*testing.T
-	rng   *rand.Rand
-	path  string
-	clock *clock
-	r     *Registry
-	org   event.OrgID
-	m     *model
-	last  consentPicture
-	trace []string
+	rng    *rand.Rand
+	path   string
+	clock  *clock
+	r      *Registry
+	org    event.OrgID
+	m      *model
+	last   consentPicture
+	before Consent // that last is of
+	trace  []string
 }
 
 // consentPicture is everything that Consent says.
@@ -199,7 +201,7 @@ func (h *history) preferNobody() {
 		bad.Subject = OfRecipient(99)
 	}
 	err := h.r.SetPreferences(h.Context(), h.org, append(changes, bad), Proof{Source: "test", Actor: BySystem()})
-	if e, ok := err.(*ChangeError); !ok || e.Index != 2 || problem.Of(err).Status != 404 {
+	if e, ok := errors.AsType[*ChangeError](err); !ok || e.Index != 2 || problem.Of(err).Status != 404 {
 		h.Fatalf("nobody's preference: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,7 +21,7 @@ import (
 // only), person_invalid, person_account_invalid, address_invalid, too_many_addresses.
 func (r *Registry) PutPerson(ctx context.Context, org event.OrgID, p Person) (Person, error) {
 	people, err := r.PutPeople(ctx, org, []Person{p})
-	if e, ok := err.(*ChangeError); ok {
+	if e, ok := errors.AsType[*ChangeError](err); ok {
 		return Person{}, e.Err
 	}
 	if err != nil {

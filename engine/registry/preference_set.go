@@ -2,7 +2,9 @@ package registry
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,7 +32,7 @@ func (e *ChangeError) Unwrap() error { return e.Err }
 
 // indexed says which change a problem is about; other errors are nobody's.
 func indexed(i int, err error) error {
-	if _, ok := err.(*problem.Error); ok {
+	if _, ok := errors.AsType[*problem.Error](err); ok {
 		return &ChangeError{i, err}
 	}
 	return err
@@ -266,24 +268,23 @@ func loadAnswers(ctx context.Context, tx bun.Tx, org event.OrgID, changes []newP
 
 // storeAnswers writes the subjects' own preferences and returns the subjects.
 func storeAnswers(ctx context.Context, tx bun.Tx, org event.OrgID, states map[Subject]Answers) (recipients []event.RecipientID, people []PersonID, err error) {
+	statements := map[SubjectKind]*sql.Stmt{}
 	for kind, table := range subjectTables {
 		update, err := tx.PrepareContext(ctx, "UPDATE "+table+" SET allowed = ?, denied = ? WHERE org_id = ? AND id = ?")
 		if err != nil {
 			return nil, nil, fmt.Errorf("prepare to store preferences: %w", err)
 		}
-		defer update.Close()
-		for s, a := range states {
-			if s.Kind != kind {
-				continue
-			}
-			if _, err := update.ExecContext(ctx, int64(a.Allowed), int64(a.Denied), int64(org), s.ID); err != nil {
-				return nil, nil, fmt.Errorf("store preferences: %w", err)
-			}
-			if kind == SubjectPerson {
-				people = append(people, PersonID(s.ID))
-			} else {
-				recipients = append(recipients, event.RecipientID(s.ID))
-			}
+		defer func() { _ = update.Close() }()
+		statements[kind] = update
+	}
+	for s, a := range states {
+		if _, err := statements[s.Kind].ExecContext(ctx, int64(a.Allowed), int64(a.Denied), int64(org), s.ID); err != nil {
+			return nil, nil, fmt.Errorf("store preferences: %w", err)
+		}
+		if s.Kind == SubjectPerson {
+			people = append(people, PersonID(s.ID))
+		} else {
+			recipients = append(recipients, event.RecipientID(s.ID))
 		}
 	}
 	return recipients, people, nil

@@ -81,6 +81,23 @@ func register(t testing.TB, r *Registry, org event.OrgID, in NewEmail) EmailDeta
 	return e
 }
 
+func person(t testing.TB, r *Registry, org event.OrgID, in Person) Person {
+	t.Helper()
+	p, err := r.PutPerson(t.Context(), org, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// prefer sets preferences with a valid proof.
+func prefer(t testing.TB, r *Registry, org event.OrgID, changes ...PreferenceChange) {
+	t.Helper()
+	if err := r.SetPreferences(t.Context(), org, changes, Proof{Source: "test", Text: "May we?\nYes.", Locale: "en", FormVersion: "3", Actor: ByKey(1), Evidence: "id 1"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func wantCode(t testing.TB, err error, code string) {
 	t.Helper()
 	p, ok := errors.AsType[*problem.Error](err)
