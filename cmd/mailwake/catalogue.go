@@ -45,6 +45,20 @@ var catalogue = map[string]known{
 	"key_role_invalid":       {422, "not a role"},
 	"key_scope_invalid":      {422, "a key is for one organisation or for all"},
 
+	// People and consent.
+	"person_not_found":       {404, "no such person"},
+	"person_invalid":         {422, "a field of the person may not be so"},
+	"person_account_invalid": {422, "the account is not known, or the person is no contact"},
+	"recipient_not_found":    {404, "no such recipient"},
+	"address_invalid":        {422, "not an email address"},
+	"too_many_addresses":     {422, "more addresses than a person may have"},
+	"subject_invalid":        {422, "it is not said, or said twice, whose preference it is"},
+	"preference_invalid":     {422, "not a preference, or its evidence is too long"},
+	"proof_invalid":          {422, "a text of the proof is missing, too long or has control characters"},
+	"too_many_changes":       {422, "more changes than one request takes; split them"},
+	"import_invalid":         {422, "lines are faulty; lines, faulty_lines and faults (line, field, code, message) say which; nothing was imported"},
+	"ledger_damaged":         {500, "the consent ledger is not as it was written; detail names the first bad entry"},
+
 	// Replies.
 	"message_invalid":   {422, "the body is no raw message: it has no header"},
 	"message_too_large": {413, "the message is larger than 64 MiB"},

@@ -70,6 +70,11 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 		}
 		r = bytes.NewReader(text)
 	}
+	return c.send(ctx, method, path, query, "application/json", r)
+}
+
+// send is call with a body of any kind.
+func (c *client) send(ctx context.Context, method, path string, query url.Values, contentType string, r io.Reader) (io.ReadCloser, error) {
 	if len(query) > 0 {
 		path += "?" + query.Encode()
 	}
@@ -78,7 +83,7 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+c.key)
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", contentType)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		if ue, ok := errors.AsType[*url.Error](err); ok {
@@ -90,15 +95,18 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 		return resp.Body, nil
 	}
 	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	var p problemBody
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&p); err != nil || p.Code == "" {
+	if err := errors.Join(err, json.Unmarshal(text, &p)); err != nil || p.Code == "" {
 		return nil, fmt.Errorf("%s answered %s", c.base, resp.Status)
 	}
 	detail := p.Detail
 	for _, e := range p.Errors {
 		detail += fmt.Sprintf("; %s: %s", e.Location, e.Message)
 	}
-	return nil, problem.New(p.Status, p.Code, "%s", detail)
+	told := problem.New(p.Status, p.Code, "%s", detail)
+	_ = json.Unmarshal(text, &told.Members)
+	return nil, told
 }
 
 // get decodes a JSON answer into out.

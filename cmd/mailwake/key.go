@@ -19,9 +19,9 @@ type keyCmd struct {
 
 type keyCreateCmd struct {
 	clientFlags
-	Role    string `help:"admin, sender, ingest, analyst or aggregate_analyst." enum:"admin,sender,ingest,analyst,aggregate_analyst" required:""`
+	Role    string `help:"admin, sender, ingest, analyst or aggregate_analyst." enum:"admin,sender,ingest,analyst,aggregate_analyst" required:"" env:"-"`
 	Name    string `help:"What the key is for." placeholder:"TEXT"`
-	AllOrgs bool   `help:"For all organisations instead of one."`
+	AllOrgs bool   `help:"For all organisations instead of one." env:"-"`
 }
 
 // Help shows examples.

@@ -30,6 +30,7 @@ type cli struct {
 	KPI     kpiCmd          `cmd:"" help:"List the KPIs, or compute one."`
 	SQL     sqlCmd          `cmd:"" help:"Run one SELECT over interactions, emails, recipients and links."`
 	Org     orgCmd          `cmd:"" help:"Create and list organisations."`
+	Consent consentCmd      `cmd:"" help:"Preferences with proof: show, set, import, export, verify."`
 	Key     keyCmd          `cmd:"" help:"Create, list and revoke API keys."`
 	Inspect inspectCmd      `cmd:"" help:"Show what is in a data folder that no server holds: log, lake or registry."`
 	Verify  verifyCmd       `cmd:"" help:"Check blobs, manifests, row counts, registry and log of a data folder against each other."`

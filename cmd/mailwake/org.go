@@ -142,13 +142,13 @@ func (o *orgResubscribeCmd) Run(ctx context.Context, e *env) error {
 
 type orgPolicyCmd struct {
 	oneOrg
-	Unknown      *string `help:"Who has not answered: opt_out follows until refused, opt_in only once allowed." placeholder:"CHOICE"`
-	OnRefusal    *string `help:"What one refusal does to an email: block, or follow_others." placeholder:"CHOICE"`
-	OnWithdrawal *string `help:"What a refusal does to what was collected before: hide, or purge." placeholder:"CHOICE"`
-	HideDays     *int    `help:"Days from hiding to purging." placeholder:"DAYS"`
-	MaxAgeDays   *int    `help:"Age at which interactions are purged; 0 is no limit." placeholder:"DAYS"`
-	Zone         *string `help:"Time zone of reports, such as Europe/Berlin." placeholder:"ZONE"`
-	SmartReplies *bool   `help:"Match replies without a token by what is in them." negatable:""`
+	Unknown      *string `help:"Who has not answered: opt_out follows until refused, opt_in only once allowed." placeholder:"CHOICE" env:"-"`
+	OnRefusal    *string `help:"What one refusal does to an email: block, or follow_others." placeholder:"CHOICE" env:"-"`
+	OnWithdrawal *string `help:"What a refusal does to what was collected before: hide, or purge." placeholder:"CHOICE" env:"-"`
+	HideDays     *int    `help:"Days from hiding to purging." placeholder:"DAYS" env:"-"`
+	MaxAgeDays   *int    `help:"Age at which interactions are purged; 0 is no limit." placeholder:"DAYS" env:"-"`
+	Zone         *string `help:"Time zone of reports, such as Europe/Berlin." placeholder:"ZONE" env:"-"`
+	SmartReplies *bool   `help:"Match replies without a token by what is in them." negatable:"" env:"-"`
 }
 
 // Help shows examples.

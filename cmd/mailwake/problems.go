@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"mailwake/engine/problem"
+	"mailwake/ingest"
 	"mailwake/ingest/follow"
 )
 
@@ -27,6 +28,10 @@ type problemBody struct {
 
 	EmailID  int64            `json:"email_id,omitempty" doc:"With follow_blocked: number of the email, to look at it or to retry."`
 	Blockers []follow.Blocker `json:"blockers,omitempty" doc:"With follow_blocked: the recipients who do not allow it."`
+
+	Lines       int                `json:"lines,omitempty" doc:"With import_invalid: lines with a preference."`
+	FaultyLines int                `json:"faulty_lines,omitempty" doc:"With import_invalid: how many of them are faulty."`
+	Faults      []ingest.LineFault `json:"faults,omitempty" doc:"With import_invalid: the first 100 of them."`
 }
 
 // Error, GetStatus and ContentType make problemBody huma's error.
@@ -58,6 +63,9 @@ func problems(logger *slog.Logger) func(huma.Context, int, string, ...error) hum
 			body := &problemBody{Type: "about:blank", Title: http.StatusText(p.Status), Status: p.Status, Code: p.Code, Detail: p.Detail}
 			body.EmailID, _ = p.Members["email_id"].(int64)
 			body.Blockers, _ = p.Members["blockers"].([]follow.Blocker)
+			body.Lines, _ = p.Members["lines"].(int)
+			body.FaultyLines, _ = p.Members["faulty_lines"].(int)
+			body.Faults, _ = p.Members["faults"].([]ingest.LineFault)
 			return body
 		}
 		body := &problemBody{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: codes[status], Detail: msg}
@@ -79,7 +87,7 @@ func problems(logger *slog.Logger) func(huma.Context, int, string, ...error) hum
 func writeProblem(w http.ResponseWriter, status int, code, detail string) {
 	w.Header().Set("Content-Type", problemType)
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(problemBody{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: detail})
+	_ = json.NewEncoder(w).Encode(&problemBody{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: detail})
 }
 
 const problemType = "application/problem+json"

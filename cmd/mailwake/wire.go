@@ -48,6 +48,8 @@ func (s *server) handler(at addresses) (http.Handler, error) {
 	ingest.RegisterOrgs(api, st.node.registry, st.engine)
 	ingest.RegisterAudit(api, st.node.registry)
 	ingest.RegisterKeys(api, st.node.registry)
+	ingest.RegisterPeople(api, st.node.registry)
+	ingest.RegisterConsent(api, st.node.registry)
 	ingest.RegisterEmails(api, st.node.registry, &follow.Service{
 		Registry: st.node.registry, Engine: st.engine, Tokens: st.tokens, BaseURL: at.Public,
 	})

@@ -49,8 +49,8 @@ func (r *Registry) SetPreferences(ctx context.Context, org event.OrgID, changes 
 	if err := proof.check(); err != nil {
 		return err
 	}
-	if len(changes) > MaxChanges {
-		return problem.New(422, "too_many_changes", "There are %d changes, the limit is %d; split them.", len(changes), MaxChanges)
+	if err := checkCount(len(changes)); err != nil {
+		return err
 	}
 	in := make([]newPreference, len(changes))
 	for i, c := range changes {
@@ -192,8 +192,9 @@ func resolveAddresses(ctx context.Context, tx bun.Tx, org event.OrgID, changes [
 	return nil
 }
 
-// resolvePeople gives changes of a person's external id their subject.
-func resolvePeople(ctx context.Context, tx bun.Tx, org event.OrgID, changes []newPreference) error {
+// personIDs looks up the people that changes name by external id; those that there
+// are not have id 0.
+func personIDs(ctx context.Context, tx bun.Tx, org event.OrgID, changes []newPreference) (map[PersonKey]PersonID, error) {
 	var keys []PersonKey
 	seen := map[PersonKey]PersonID{}
 	for _, c := range changes {
@@ -209,28 +210,37 @@ func resolvePeople(ctx context.Context, tx bun.Tx, org event.OrgID, changes []ne
 		}
 		text, err := json.Marshal(list)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		var rows []personRow
 		err = tx.NewRaw(`SELECT p.id, p.kind, p.external_id FROM json_each(?) AS wanted
 			CROSS JOIN people AS p ON p.org_id = ? AND p.kind = wanted.value ->> 0 AND p.external_id = wanted.value ->> 1`,
 			string(text), org).Scan(ctx, &rows)
 		if err != nil {
-			return fmt.Errorf("look up people: %w", err)
+			return nil, fmt.Errorf("look up people: %w", err)
 		}
 		for _, p := range rows {
 			seen[PersonKey{p.Kind, p.ExternalID}] = p.ID
 		}
+	}
+	return seen, nil
+}
+
+// resolvePeople gives changes of a person's external id their subject.
+func resolvePeople(ctx context.Context, tx bun.Tx, org event.OrgID, changes []newPreference) error {
+	people, err := personIDs(ctx, tx, org, changes)
+	if err != nil {
+		return err
 	}
 	for i := range changes {
 		c := &changes[i]
 		if c.Person == (PersonKey{}) {
 			continue
 		}
-		if seen[c.Person] == 0 {
+		if people[c.Person] == 0 {
 			return &ChangeError{i, personNotFound()}
 		}
-		c.Subject = OfPerson(seen[c.Person])
+		c.Subject = OfPerson(people[c.Person])
 	}
 	return nil
 }
