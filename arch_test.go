@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"ingest/message":       {"engine/problem"},
 	"ingest/follow":        {"engine/event", "engine/problem", "engine/registry", "ingest/message", "ingest/token"},
 	"ingest/reply":         {"engine/event", "engine/problem", "engine/registry", "ingest/token"},
-	"ingest":               {"engine", "engine/event", "engine/classify", "engine/problem", "engine/registry", "engine/wal", "ingest/follow", "ingest/reply", "ingest/token"},
+	"ingest":               {"engine", "engine/event", "engine/classify", "engine/problem", "engine/registry", "engine/wal", "engine/blob", "ingest/follow", "ingest/message", "ingest/reply", "ingest/token"},
 	"query":                {"engine", "engine/event", "engine/lake", "engine/problem", "engine/registry"},
 	"retention":            {"engine", "engine/event", "engine/lake", "engine/problem", "engine/registry"},
 	"bench":                {"engine/event"},

@@ -36,6 +36,7 @@ var (
 	pixelPrefix = []byte("/o/")
 	pixelSuffix = []byte(".gif")
 	clickPrefix = []byte("/c/")
+	filePrefix  = []byte("/a/")
 	query       = []byte("?")
 	purpose     = []byte("Purpose")
 	secPurpose  = []byte("Sec-Purpose")
@@ -103,6 +104,8 @@ func (p *Public) handle(c *fasthttp.RequestCtx) {
 		p.pixel(c, path[len(pixelPrefix):len(path)-len(pixelSuffix)])
 	case bytes.HasPrefix(path, clickPrefix):
 		p.click(c, path[len(clickPrefix):])
+	case bytes.HasPrefix(path, filePrefix) && p.opts.Files != nil:
+		p.file(c, path[len(filePrefix):])
 	default:
 		notFound(c)
 	}

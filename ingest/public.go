@@ -3,7 +3,8 @@
 // make an email followed.
 //
 //	GET /o/{token}.gif ─┐
-//	GET /c/{token} ─────┴▶ token ─▶ consent ─▶ classify ─▶ Append (durable) ─▶ answer
+//	GET /c/{token} ─────┤
+//	GET /a/{token}/… ───┴▶ token ─▶ consent ─▶ classify ─▶ Append (durable) ─▶ answer
 //
 // The public plane knows no database and tells a caller nothing: a pixel is the
 // same for good and bad tokens, a link redirects only where its token says.
@@ -40,6 +41,7 @@ type PublicOptions struct {
 	Consent    Decider
 	Tokens     *token.Ring
 	Classifier *classify.Classifier
+	Files      FileSource // nil: attachments are not served
 	Logger     *slog.Logger
 	Clock      func() time.Time
 
@@ -59,13 +61,14 @@ type Public struct {
 }
 
 type publicCounts struct {
-	pixels, clicks, invalid, recorded, notAllowed, prefetched, notRecorded atomic.Int64
+	pixels, clicks, files, invalid, recorded, notAllowed, prefetched, notRecorded atomic.Int64
 }
 
 // PublicStats is a reading of the public plane's counters since its start.
 type PublicStats struct {
 	Pixels      int64 // pixel requests answered
 	Clicks      int64 // link requests answered
+	Files       int64 // attachment requests answered
 	Invalid     int64 // requests with a token that is not ours
 	Recorded    int64 // interactions made durable
 	NotAllowed  int64 // interactions not recorded because consent or the organisation's state forbids it
@@ -91,7 +94,7 @@ func NewPublic(opts PublicOptions) *Public {
 func (p *Public) Stats() PublicStats {
 	c := &p.counts
 	return PublicStats{
-		Pixels: c.pixels.Load(), Clicks: c.clicks.Load(), Invalid: c.invalid.Load(), Recorded: c.recorded.Load(),
+		Pixels: c.pixels.Load(), Clicks: c.clicks.Load(), Files: c.files.Load(), Invalid: c.invalid.Load(), Recorded: c.recorded.Load(),
 		NotAllowed: c.notAllowed.Load(), Prefetched: c.prefetched.Load(), NotRecorded: c.notRecorded.Load(),
 	}
 }

@@ -39,6 +39,14 @@ func (s *server) openQuery(n *node, eng *engine.Engine) (*query.DB, error) {
 	})
 }
 
+// attachments are the files that go with emails, beside each organisation's table.
+func (n *node) attachments() *ingest.Attachments {
+	return &ingest.Attachments{
+		Registry: n.registry, Store: n.store, TempDir: filepath.Join(n.flags.Data, "tmp"),
+		Prefix: func(org string) string { return n.lake.Prefix(org) + "attachments/" },
+	}
+}
+
 // handler is the whole private plane.
 func (s *server) handler(at addresses) (http.Handler, error) {
 	st := &s.stack
@@ -51,8 +59,9 @@ func (s *server) handler(at addresses) (http.Handler, error) {
 	ingest.RegisterPeople(api, st.node.registry)
 	ingest.RegisterConsent(api, st.node.registry)
 	ingest.RegisterEmails(api, st.node.registry, &follow.Service{
-		Registry: st.node.registry, Engine: st.engine, Tokens: st.tokens, BaseURL: at.Public,
+		Registry: st.node.registry, Engine: st.engine, Tokens: st.tokens, BaseURL: at.Public, Files: st.node.store,
 	})
+	ingest.RegisterAttachments(api, st.node.attachments())
 	ingest.RegisterReplies(api, st.node.registry, st.replies)
 	query.Register(api, query.HTTPOptions{DB: st.query, Org: func(_ context.Context, name string) (event.OrgID, error) {
 		o, err := st.node.registry.OrgByName(name)

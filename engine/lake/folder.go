@@ -2,6 +2,7 @@ package lake
 
 import (
 	"fmt"
+	"path"
 	"path/filepath"
 
 	"mailwake/engine/blob"
@@ -13,13 +14,17 @@ func (l *Lake) Folder(org string) (string, error) {
 	if err := checkOrg(org); err != nil {
 		return "", err
 	}
-	path, local := blob.LocalPath(l.opts.Store, l.tableKey(org))
+	folder, local := blob.LocalPath(l.opts.Store, l.tableKey(org))
 	if !local {
-		path = filepath.Join(l.opts.CacheDir, filepath.FromSlash(l.tableKey(org)))
+		folder = filepath.Join(l.opts.CacheDir, filepath.FromSlash(l.tableKey(org)))
 	}
-	path, err := filepath.Abs(path)
+	folder, err := filepath.Abs(folder)
 	if err != nil {
 		return "", fmt.Errorf("locate files of %s: %w", org, err)
 	}
-	return path, nil
+	return folder, nil
 }
+
+// Prefix is the key prefix, with a slash at its end, of everything in the store
+// that belongs to the organisation, its table and what others keep beside it.
+func (l *Lake) Prefix(org string) string { return path.Join(l.opts.Warehouse, org) + "/" }

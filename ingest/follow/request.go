@@ -1,5 +1,10 @@
 package follow
 
+import "mailwake/ingest/message"
+
+// MaxMessage is the largest whole message accepted, in bytes.
+const MaxMessage = message.MaxBytes
+
 // Request asks to make one email followed: either the parts of a message, or a
 // whole one.
 type Request struct {
