@@ -27,7 +27,7 @@ weekday weekofyear year yearweek
 array_to_string array_to_string_comma_default ascii base64 bin bit_length char_length character_length chr concat concat_ws contains decode encode
 ends_with format format_bytes formatreadabledecimalsize formatreadablesize from_base64 from_hex hash hex ilike_escape instr
 lcase left left_grapheme len length length_grapheme like_escape lower ltrim md5 nfc_normalize not_ilike_escape not_like_escape octet_length ord
-position prefix regexp_escape regexp_extract regexp_extract_all regexp_full_match regexp_matches regexp_replace regexp_split_to_array replace
+position prefix printf regexp_escape regexp_extract regexp_extract_all regexp_full_match regexp_matches regexp_replace regexp_split_to_array replace
 reverse right right_grapheme rtrim sha1 sha256 split split_part starts_with str_split str_split_regex string_split string_split_regex
 string_to_array strip_accents strlen strpos substr substring substring_grapheme suffix to_base64 to_hex translate trim ucase unhex unicode upper
 url_decode url_encode overlay

@@ -87,7 +87,7 @@ func (e *personEngine) answer(ctx context.Context, q question, out resultWriter)
 	}
 	defer l.release()
 	e.parts, e.emails, e.links, e.recipients, e.attached, e.sentTo = nil, nil, nil, nil, nil, nil
-	head, err := l.base().with(publishedTables)
+	head, err := l.base().with(readsOf(q.text))
 	if err != nil {
 		return errInside{err}
 	}

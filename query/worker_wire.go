@@ -54,8 +54,7 @@ type workerReady struct {
 // Statement is nil in all but the last.
 type workerOrder struct {
 	Snapshot   int64
-	Files      []int // numbers of all files of the View
-	Incoming   int   // how many files are sent on the other socket before this order
+	Files      []int // numbers of all files of the View; they come on the other socket
 	From, To   event.Position
 	Rows       []byte // new rows of the tail: position, length, row, see appendTailRow
 	Emails     []registry.Email
