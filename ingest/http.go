@@ -25,7 +25,7 @@ const (
 	writeTimeout = 10 * time.Second
 	idleTimeout  = 60 * time.Second
 	maxHeader    = 8 << 10 // bytes of request line and headers; the longest link token takes 2.8 kB
-	maxBody      = 1 << 10 // a pixel or link request has no body
+	maxBody      = 1 << 10 // of a preference page's form, which takes some 150; nothing else has a body
 	notFoundPage = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Link not found</title><p>This link is not valid.</p></html>\n"
 )
 
@@ -89,16 +89,16 @@ type silent struct{}
 func (silent) Printf(string, ...any) {}
 
 func (p *Public) handle(c *fasthttp.RequestCtx) {
-	if !c.IsGet() && !c.IsHead() {
-		c.Response.Header.Set("Allow", "GET, HEAD")
-		c.SetStatusCode(fasthttp.StatusMethodNotAllowed)
-		return
-	}
 	path := c.Request.Header.RequestURI()
 	if len(path) == 0 || path[0] != '/' { // a proxy may send the whole address
 		path = c.URI().PathOriginal()
 	}
 	path, _, _ = bytes.Cut(path, query)
+	if !c.IsGet() && !c.IsHead() && !(c.IsPost() && isPreference(path)) {
+		c.Response.Header.Set("Allow", "GET, HEAD")
+		c.SetStatusCode(fasthttp.StatusMethodNotAllowed)
+		return
+	}
 	switch {
 	case bytes.HasPrefix(path, pixelPrefix) && bytes.HasSuffix(path, pixelSuffix) && len(path) >= len(pixelPrefix)+len(pixelSuffix):
 		p.pixel(c, path[len(pixelPrefix):len(path)-len(pixelSuffix)])
@@ -106,6 +106,8 @@ func (p *Public) handle(c *fasthttp.RequestCtx) {
 		p.click(c, path[len(clickPrefix):])
 	case bytes.HasPrefix(path, filePrefix) && p.opts.Files != nil:
 		p.file(c, path[len(filePrefix):])
+	case isPreference(path):
+		p.preference(c, path[len(preferencePrefix):])
 	default:
 		notFound(c)
 	}

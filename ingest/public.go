@@ -44,6 +44,8 @@ type PublicOptions struct {
 	Files      FileSource // nil: attachments are not served
 	Logger     *slog.Logger
 	Clock      func() time.Time
+	// Preferences are shown and changed at /p/{token}; nil: there are no such pages.
+	Preferences Preferences
 
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
@@ -56,12 +58,13 @@ type PublicOptions struct {
 // Public is the internet-facing plane. It is safe for concurrent use.
 type Public struct {
 	opts    PublicOptions
+	pages   *preferencePages // nil: none
 	counts  publicCounts
 	refused atomic.Bool // the last recording failed
 }
 
 type publicCounts struct {
-	pixels, clicks, files, invalid, recorded, notAllowed, prefetched, notRecorded atomic.Int64
+	pixels, clicks, files, preferences, invalid, recorded, notAllowed, prefetched, notRecorded atomic.Int64
 }
 
 // PublicStats is a reading of the public plane's counters since its start.
@@ -69,6 +72,7 @@ type PublicStats struct {
 	Pixels      int64 // pixel requests answered
 	Clicks      int64 // link requests answered
 	Files       int64 // attachment requests answered
+	Preferences int64 // requests for preference pages answered
 	Invalid     int64 // requests with a token that is not ours
 	Recorded    int64 // interactions made durable
 	NotAllowed  int64 // interactions not recorded because consent or the organisation's state forbids it
@@ -87,14 +91,18 @@ func NewPublic(opts PublicOptions) *Public {
 	if opts.MaxConns == 0 {
 		opts.MaxConns = 16 << 10
 	}
-	return &Public{opts: opts}
+	p := &Public{opts: opts}
+	if opts.Preferences != nil {
+		p.pages = newPreferencePages(opts.Preferences, opts.Clock)
+	}
+	return p
 }
 
 // Stats returns the present reading.
 func (p *Public) Stats() PublicStats {
 	c := &p.counts
 	return PublicStats{
-		Pixels: c.pixels.Load(), Clicks: c.clicks.Load(), Files: c.files.Load(), Invalid: c.invalid.Load(), Recorded: c.recorded.Load(),
+		Pixels: c.pixels.Load(), Clicks: c.clicks.Load(), Files: c.files.Load(), Preferences: c.preferences.Load(), Invalid: c.invalid.Load(), Recorded: c.recorded.Load(),
 		NotAllowed: c.notAllowed.Load(), Prefetched: c.prefetched.Load(), NotRecorded: c.notRecorded.Load(),
 	}
 }

@@ -30,6 +30,7 @@ func metrics(st *stack) *prometheus.Registry {
 	count("public_requests_total", "Requests answered on the public plane.", prometheus.Labels{"kind": "pixel"}, func() float64 { return float64(public.Stats().Pixels) })
 	count("public_requests_total", "Requests answered on the public plane.", prometheus.Labels{"kind": "click"}, func() float64 { return float64(public.Stats().Clicks) })
 	count("public_requests_total", "Requests answered on the public plane.", prometheus.Labels{"kind": "attachment"}, func() float64 { return float64(public.Stats().Files) })
+	count("public_requests_total", "Requests answered on the public plane.", prometheus.Labels{"kind": "preference"}, func() float64 { return float64(public.Stats().Preferences) })
 	outcome := func(name string, read func() float64) {
 		count("public_outcomes_total", "What became of requests on the public plane.", prometheus.Labels{"outcome": name}, read)
 	}

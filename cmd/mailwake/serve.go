@@ -227,7 +227,7 @@ func (s *server) openOnce(ctx context.Context) (err error) {
 	}
 	n.closers = append(n.closers, db.Close)
 	s.stack = stack{node: n, engine: eng, query: db, tokens: ring, public: ingest.NewPublic(ingest.PublicOptions{
-		Engine: eng, Consent: n.registry, Tokens: ring, Classifier: classify.New(classify.Options{}), Files: n.attachments(), Logger: s.logger,
+		Engine: eng, Consent: n.registry, Preferences: n.registry, Tokens: ring, Classifier: classify.New(classify.Options{}), Files: n.attachments(), Logger: s.logger,
 		TrustedProxies: s.listen.TrustedProxy, KeepNetwork: s.listen.KeepNetwork, MaxConns: s.listen.MaxConns,
 	})}
 	s.openReplies(&s.stack)
