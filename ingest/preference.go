@@ -18,8 +18,8 @@ import (
 	"mailwake/engine/registry"
 )
 
-// Preferences is what the preference page asks and tells the registry.
-type Preferences interface {
+// PreferenceStore is what the preference page asks and tells the registry.
+type PreferenceStore interface {
 	Snapshot() *registry.Snapshot
 	Preferences(ctx context.Context, org event.OrgID, of registry.Subject) (registry.PreferenceState, error)
 	SetPreferences(ctx context.Context, org event.OrgID, changes []registry.PreferenceChange, proof registry.Proof) error
@@ -64,7 +64,7 @@ var (
 // has nothing of the reader's to post with. A post that the browser itself calls
 // cross-site is refused all the same.
 type preferencePages struct {
-	registry Preferences
+	registry PreferenceStore
 	clock    func() time.Time
 	slots    chan struct{}
 
@@ -80,7 +80,7 @@ type pageKey struct {
 	recipient event.RecipientID
 }
 
-func newPreferencePages(r Preferences, clock func() time.Time) *preferencePages {
+func newPreferencePages(r PreferenceStore, clock func() time.Time) *preferencePages {
 	return &preferencePages{registry: r, clock: clock, slots: make(chan struct{}, pagesAtOnce)}
 }
 

@@ -169,7 +169,7 @@ func (t pageText) with(title string) pageText {
 // shown is the text as it is proven by the ledger: all that the page says and
 // asks, but for what differs from reader to reader, which is the masked address
 // and what holds at present.
-func (t *pageText) shown() string {
+func (t pageText) shown() string {
 	lines := []string{t.Title, t.Intro}
 	for _, q := range t.Questions {
 		lines = append(lines, q.Legend, q.About, t.Allow, t.Deny)

@@ -45,7 +45,7 @@ type PublicOptions struct {
 	Logger     *slog.Logger
 	Clock      func() time.Time
 	// Preferences are shown and changed at /p/{token}; nil: there are no such pages.
-	Preferences Preferences
+	Preferences PreferenceStore
 
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
