@@ -95,7 +95,7 @@ var pageTexts = []pageText{{
 	Title:  "Ce que ORG peut enregistrer",
 	Intro:  "ORG aimerait savoir ce que deviennent les e-mails que vous recevez. C’est vous qui décidez de ce qui peut être enregistré. Votre choix vaut dès maintenant, y compris pour les e-mails déjà reçus. Vous recevrez les mêmes e-mails quel que soit votre choix.",
 	Questions: questions(
-		"Ouverture des e-mails", "Le fait que vous ouvrez un e-mail, quand, et avec quel type de logiciel et d’appareil.",
+		"Ouverture des e-mails", "Le fait que vous ouvrez un e-mail, quand, et avec quel type de logiciel et d’appareil.", //nolint:misspell // French
 		"Clics sur les liens", "Quels liens d’un e-mail vous suivez, et quand. Les liens fonctionnent quel que soit votre choix.",
 		"Consultation des pièces jointes", "Quelles pièces jointes vous ouvrez, et quand. Elles s’ouvrent quel que soit votre choix.",
 		"Réponses", "Le fait que vous répondez à un e-mail, et quand ; pas ce que vous écrivez."),
