@@ -84,7 +84,7 @@ func RegisterConsent(api huma.API, reg *registry.Registry) {
 		OperationID: "get-preferences", Method: http.MethodGet, Path: "/v1/orgs/{org}/preferences", Tags: consentTags,
 		Summary: "Show what is recorded for a person or recipient, and what follows from it",
 		Metadata: map[string]any{"roles": seePersons, "problems": append([]string{
-			"subject_invalid", "person_not_found", "recipient_not_found"}, changes...)},
+			"preference_subject_invalid", "person_not_found", "recipient_not_found"}, changes...)},
 	}, func(ctx context.Context, in *preferencesInput) (*body[Preferences], error) {
 		org, err := reg.OrgByName(in.Org)
 		if err != nil {
@@ -117,7 +117,7 @@ func RegisterConsent(api huma.API, reg *registry.Registry) {
 		Summary:     "Record preferences with their proof: all of them or none",
 		Description: "Each change becomes an entry of the consent ledger. The next interaction obeys.",
 		Metadata: map[string]any{"roles": crm, "problems": append([]string{
-			"preference_invalid", "proof_invalid", "subject_invalid", "person_not_found", "recipient_not_found", "address_invalid"}, changes...)},
+			"preference_invalid", "proof_invalid", "preference_subject_invalid", "person_not_found", "recipient_not_found", "address_invalid"}, changes...)},
 	}, func(ctx context.Context, in *changeInput) (*body[LedgerHead], error) {
 		org, err := reg.OrgByName(in.Org)
 		if err != nil {
@@ -144,12 +144,12 @@ const recipientKind = "recipient"
 func (in *preferencesInput) subject(ctx context.Context, reg *registry.Registry, org event.OrgID) (SubjectRef, error) {
 	if in.Kind == recipientKind {
 		if in.RecipientID == 0 || in.ExternalID != "" {
-			return SubjectRef{}, problem.New(422, "subject_invalid", "A recipient is named by recipient_id alone.")
+			return SubjectRef{}, problem.New(422, "preference_subject_invalid", "A recipient is named by recipient_id alone.")
 		}
 		return SubjectRef{Kind: recipientKind, RecipientID: in.RecipientID}, nil
 	}
 	if in.ExternalID == "" || in.RecipientID != 0 {
-		return SubjectRef{}, problem.New(422, "subject_invalid", "A contact, lead or account is named by external_id alone.")
+		return SubjectRef{}, problem.New(422, "preference_subject_invalid", "A contact, lead or account is named by external_id alone.")
 	}
 	p, err := reg.PersonByExternalID(ctx, org, registry.PersonKey{Kind: registry.PersonKind(in.Kind), ExternalID: in.ExternalID})
 	return SubjectRef{Kind: in.Kind, ExternalID: in.ExternalID, PersonID: int64(p.ID)}, err

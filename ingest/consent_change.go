@@ -55,13 +55,13 @@ func (n *NewPreference) changes() ([]registry.PreferenceChange, *fault) {
 	person := n.Kind != "" && n.Kind != recipientKind
 	switch {
 	case person && (n.ExternalID == "" || n.Address != "" || n.RecipientID != 0):
-		return nil, &fault{"external_id", "subject_invalid", "a contact, lead or account is named by external_id alone"}
+		return nil, &fault{"external_id", "preference_subject_invalid", "a contact, lead or account is named by external_id alone"}
 	case !person && (n.ExternalID != "" || (n.Address == "") == (n.RecipientID == 0)):
-		return nil, &fault{"address", "subject_invalid", "say kind and external_id of a person, or the address or number of a recipient"}
+		return nil, &fault{"address", "preference_subject_invalid", "say kind and external_id of a person, or the address or number of a recipient"}
 	case person:
 		change.Person = registry.PersonKey{Kind: registry.PersonKind(n.Kind), ExternalID: n.ExternalID}
 		if n.Kind != string(registry.Contact) && n.Kind != string(registry.Lead) && n.Kind != string(registry.Account) {
-			return nil, &fault{"kind", "subject_invalid", "the kind must be contact, lead, account or recipient"}
+			return nil, &fault{"kind", "preference_subject_invalid", "the kind must be contact, lead, account or recipient"}
 		}
 	case n.RecipientID != 0:
 		change.Subject = registry.Subject{Kind: registry.SubjectRecipient, ID: n.RecipientID}

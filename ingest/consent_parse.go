@@ -113,7 +113,7 @@ func (f *importFile) addRecord(line int, header, record []string) {
 			id, err := strconv.ParseInt(record[i], 10, 64)
 			if err != nil || id < 1 {
 				f.lines++
-				f.fault(line, fault{name, "subject_invalid", "the number of a recipient is a whole number from 1"})
+				f.fault(line, fault{name, "preference_subject_invalid", "the number of a recipient is a whole number from 1"})
 				return
 			}
 			p.RecipientID = id

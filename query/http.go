@@ -32,17 +32,29 @@ const (
 )
 
 // analysts may read KPIs.
-var analysts = map[string]any{"roles": []registry.Role{registry.RoleAnalyst}}
+var analysts = []registry.Role{registry.RoleAnalyst}
+
+// Problems that operations answer, beside those of the whole API.
+var (
+	rowProblems = []string{
+		"feature_disabled", "format_unknown", "format_unsupported", "result_too_large", "query_closed", "query_out_of_memory",
+		"registry_busy", "registry_unavailable",
+	}
+	kpiProblems = append([]string{"kpi_not_found", "parameter_invalid", "parameter_missing", "parameter_unknown"}, rowProblems...)
+	sqlProblems = append([]string{"sql_invalid", "sql_not_select", "sql_forbidden", "sql_timeout", "sql_worker_ended"}, rowProblems...)
+)
 
 // Register adds the operations list-kpis, get-kpi and run-sql to api. Handlers
 // return problems as they are; the API's error hook gives them their form.
 func Register(api huma.API, o HTTPOptions) {
 	huma.Register(api, huma.Operation{
-		OperationID: "list-kpis", Method: http.MethodGet, Path: "/v1/orgs/{org}/kpis", Tags: []string{"query"}, Metadata: analysts,
-		Summary: "List the KPIs with their parameters and columns",
+		OperationID: "list-kpis", Method: http.MethodGet, Path: "/v1/orgs/{org}/kpis", Tags: []string{"query"},
+		Metadata: map[string]any{"roles": analysts},
+		Summary:  "List the KPIs with their parameters and columns",
 	}, o.list)
 	huma.Register(api, huma.Operation{
-		OperationID: "get-kpi", Method: http.MethodGet, Path: "/v1/orgs/{org}/kpis/{name}", Tags: []string{"query"}, Metadata: analysts,
+		OperationID: "get-kpi", Method: http.MethodGet, Path: "/v1/orgs/{org}/kpis/{name}", Tags: []string{"query"},
+		Metadata:    map[string]any{"roles": analysts, "problems": kpiProblems},
 		Summary:     "Compute a KPI as of now",
 		Description: "Parameters of the KPI are query parameters; the catalogue lists them.",
 		Responses:   rowResponses(),

@@ -15,12 +15,13 @@ import (
 const tableRows = 10_000
 
 // readers may run statements: those of RoleAggregateAnalyst see totals only.
-var readers = map[string]any{"roles": []registry.Role{registry.RoleAnalyst, registry.RoleAggregateAnalyst}}
+var readers = []registry.Role{registry.RoleAnalyst, registry.RoleAggregateAnalyst}
 
 func (o HTTPOptions) registerSQL(api huma.API) {
 	huma.Register(api, huma.Operation{
-		OperationID: "run-sql", Method: http.MethodPost, Path: "/v1/orgs/{org}/sql", Tags: []string{"query"}, Metadata: readers,
-		Summary: "Run one SELECT over the published tables",
+		OperationID: "run-sql", Method: http.MethodPost, Path: "/v1/orgs/{org}/sql", Tags: []string{"query"},
+		Metadata: map[string]any{"roles": readers, "problems": sqlProblems},
+		Summary:  "Run one SELECT over the published tables",
 		Description: "A result cut off at the limit has the header " + truncatedHeader + ": true. Of a large result, which is sent while it is made, " +
 			rowsHeader + " and " + truncatedHeader + " are trailers; an answer that breaks off is not whole.",
 		Responses: rowResponses(),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -82,6 +83,41 @@ func problems(logger *slog.Logger) func(huma.Context, int, string, ...error) hum
 		return body
 	}
 }
+
+// answerProblems makes problems of what mux itself says about addresses below /v1/
+// that no operation has, also while the server is still starting.
+func answerProblems(mux *http.ServeMux, ready func(context.Context) string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler, pattern := mux.Handler(r)
+		if pattern != "" || !strings.HasPrefix(r.URL.Path, "/v1/") {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		if why := ready(r.Context()); why != "" {
+			w.Header().Set("Retry-After", "1")
+			writeProblem(w, http.StatusServiceUnavailable, "starting", "The server is not ready: "+why+".")
+			return
+		}
+		said := silent{header: http.Header{}}
+		handler.ServeHTTP(&said, r)
+		if said.status == http.StatusMethodNotAllowed {
+			w.Header().Set("Allow", said.header.Get("Allow"))
+			writeProblem(w, said.status, "method_not_allowed", "This address does not take "+r.Method+".")
+			return
+		}
+		writeProblem(w, http.StatusNotFound, "not_found", "There is nothing at this address.")
+	})
+}
+
+// silent keeps the head of an answer and drops its body.
+type silent struct {
+	header http.Header
+	status int
+}
+
+func (s *silent) Header() http.Header         { return s.header }
+func (s *silent) Write(p []byte) (int, error) { return len(p), nil }
+func (s *silent) WriteHeader(status int)      { s.status = status }
 
 // writeProblem answers outside of the API, where there is no operation.
 func writeProblem(w http.ResponseWriter, status int, code, detail string) {

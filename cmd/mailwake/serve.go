@@ -124,7 +124,7 @@ func (s *server) run(ctx context.Context) (err error) {
 	}
 	s.phase.Store("starting")
 	gate := new(gate)
-	gate.set(health(s.ready))
+	gate.set(answerProblems(health(s.ready), s.ready))
 	private := &http.Server{Handler: gate, ReadHeaderTimeout: privateReadHeader, ReadTimeout: privateRead, IdleTimeout: privateIdle,
 		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug)}
 	g, gctx := errgroup.WithContext(ctx)

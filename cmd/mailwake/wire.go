@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"path/filepath"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"mailwake/engine"
@@ -52,7 +53,13 @@ func (s *server) handler(at addresses) (http.Handler, error) {
 	st := &s.stack
 	mux := health(s.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics(st), promhttp.HandlerOpts{}))
-	api := newAPI(mux, st.node.registry, s.logger)
+	register(newAPI(mux, st.node.registry, s.logger), st, at)
+	return answerProblems(mux, s.ready), nil
+}
+
+// register adds every operation of the private plane. Registering calls nothing of
+// the stack, so that the API's document can be had without a server.
+func register(api huma.API, st *stack, at addresses) {
 	ingest.RegisterOrgs(api, st.node.registry, st.engine)
 	ingest.RegisterAudit(api, st.node.registry)
 	ingest.RegisterKeys(api, st.node.registry)
@@ -71,5 +78,4 @@ func (s *server) handler(at addresses) (http.Handler, error) {
 	}, NoteRead: func(ctx context.Context, org event.OrgID) error {
 		return st.node.registry.NoteRead(ctx, registry.Read{Org: org, What: "sql"})
 	}})
-	return mux, nil
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // Preferences returns what is recorded for a subject and what follows from it.
-// Problems: person_not_found, recipient_not_found, subject_invalid.
+// Problems: person_not_found, recipient_not_found, preference_subject_invalid.
 func (r *Registry) Preferences(ctx context.Context, org event.OrgID, of Subject) (PreferenceState, error) {
 	out := PreferenceState{Subject: of}
 	query, addresses := "", ""
@@ -25,7 +25,7 @@ func (r *Registry) Preferences(ctx context.Context, org event.OrgID, of Subject)
 		query = "SELECT allowed, denied, 0 FROM recipients WHERE org_id = ? AND id = ?"
 		addresses = "SELECT id, address, answer FROM recipients WHERE org_id = ? AND id = ?"
 	default:
-		return PreferenceState{}, problem.New(422, "subject_invalid", "A preference belongs to a person or a recipient.")
+		return PreferenceState{}, problem.New(422, "preference_subject_invalid", "A preference belongs to a person or a recipient.")
 	}
 	// One transaction, so that the parts belong together.
 	tx, err := r.reader.BeginTx(ctx, nil)

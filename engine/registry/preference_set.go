@@ -43,7 +43,7 @@ func indexed(i int, err error) error {
 // every state of the organisation. When it returns, every later Decide and
 // RegisterEmail obeys. A fault of one change is a *ChangeError with its index.
 // Problems: org_not_found, proof_invalid, actor_invalid, too_many_changes, and of
-// single changes preference_invalid, subject_invalid, address_invalid,
+// single changes preference_invalid, preference_subject_invalid, address_invalid,
 // person_not_found, recipient_not_found.
 func (r *Registry) SetPreferences(ctx context.Context, org event.OrgID, changes []PreferenceChange, proof Proof) error {
 	if err := proof.check(); err != nil {
@@ -88,7 +88,7 @@ func (c *newPreference) check() error {
 		}
 	}
 	if ways != 1 || c.Address == "" && c.Person == (PersonKey{}) && c.Subject.Kind != SubjectPerson && c.Subject.Kind != SubjectRecipient {
-		return problem.New(422, "subject_invalid", "A preference belongs to one subject: a person, a recipient or an address.")
+		return problem.New(422, "preference_subject_invalid", "A preference belongs to one subject: a person, a recipient or an address.")
 	}
 	if c.Address != "" {
 		var fault string

@@ -52,7 +52,7 @@ func takeRecipientIDs(ctx context.Context, tx bun.Tx, org event.OrgID, n int) (e
 		return 0, fmt.Errorf("take recipient ids: %w", err)
 	}
 	if last > maxRecipientID {
-		return 0, problem.New(507, "too_many_addresses", "The organisation has as many addresses as there can be; use another organisation.")
+		return 0, problem.New(507, "addresses_exhausted", "The organisation has as many addresses as there can be; use another organisation.")
 	}
 	return last - event.RecipientID(n) + 1, nil
 }
