@@ -59,6 +59,9 @@ simulate: setup ## SEEDS (1000) random histories against a model, ROUNDS (200) k
 	@MAILWAKE_SEEDS=$(SEEDS) go test -count=1 -timeout 60m -run 'TestSimulate' -v ./engine | grep -v '^=== RUN\|--- PASS: TestSimulate/'
 	MAILWAKE_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -run 'TestCrash' -v ./cmd/mailwake
 
+postfix: ## let a real Postfix deliver replies over LMTP on loopback (needs root and Debian's package postfix)
+	@GOFLAGS=-tags=duckdb_arrow,postfix go test -count=1 -run TestPostfix -v ./ingest
+
 bench: build ## measure ingest, freshness, flush, commit (figures go into ARCHITECTURE.md)
 	@bin/mailwake bench pixel
 	bin/mailwake bench fresh
@@ -67,4 +70,4 @@ bench: build ## measure ingest, freshness, flush, commit (figures go into ARCHIT
 clean: ## remove what was built
 	@rm -rf bin mailwake-data
 
-.PHONY: help run build setup test check fmt vet lint fuzz simulate bench clean
+.PHONY: help run build setup test check fmt vet lint fuzz simulate postfix bench clean
