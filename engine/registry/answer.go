@@ -45,7 +45,7 @@ func reanswer(ctx context.Context, tx bun.Tx, next *draft, org event.OrgID, reci
 // workOut joins, for each recipient, its own preference, those of everybody who
 // has the address, and their accounts' refusals.
 func workOut(ctx context.Context, db bun.IDB, org event.OrgID, recipients []event.RecipientID) (map[event.RecipientID]Answers, error) {
-	rows, err := db.QueryContext(ctx, `SELECT r.id, r.allowed, r.denied,
+	rows, err := db.QueryContext(ctx, `SELECT r.id, r.allowed, CASE r.erased_at WHEN 0 THEN r.denied ELSE 15 END,
 			coalesce(p.allowed, 0), coalesce(p.denied, 0) | coalesce(a.denied, 0)
 		FROM json_each(?) AS wanted
 		CROSS JOIN recipients AS r ON r.org_id = ? AND r.id = wanted.value

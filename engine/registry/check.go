@@ -64,6 +64,8 @@ func (r *Registry) checkRows(ctx context.Context) (faults []string, err error) {
 	for _, c := range []struct{ fault, query string }{
 		{"The counter of organisations is below the id %d", `SELECT id FROM organisations
 			WHERE id > (SELECT last FROM sequences WHERE name = 'organisation')`},
+		{"The counter of organisations is below the id %d, which was purged", `SELECT org_id FROM purges
+			WHERE org_id > (SELECT last FROM sequences WHERE name = 'organisation')`},
 		{"The counter of keys is below the id %d", `SELECT id FROM api_keys
 			WHERE id > (SELECT last FROM sequences WHERE name = 'key')`},
 		{"The counter of emails is below an id in organisation %d", `SELECT o.id FROM organisations AS o

@@ -45,7 +45,7 @@ func (r *Registry) checkConsent(ctx context.Context) (faults []string, err error
 			WHERE p.allowed <> coalesce(l.allowed, 0) OR p.denied <> coalesce(l.denied, 0)`},
 		{"The answer of recipient %d in organisation %d does not follow from the preferences", `SELECT id, org_id FROM (
 			SELECT org_id, id, max(answer) AS answer, ` + joinedDenied + ` AS denied, ` + joinedAllowed + ` AS allowed FROM (
-				SELECT org_id, id, answer, denied, allowed FROM recipients
+				SELECT org_id, id, answer, CASE erased_at WHEN 0 THEN denied ELSE 15 END AS denied, allowed FROM recipients
 				UNION ALL SELECT pa.org_id, pa.recipient_id, 0, p.denied | coalesce(a.denied, 0), p.allowed FROM person_addresses AS pa
 					JOIN people AS p ON p.org_id = pa.org_id AND p.id = pa.person_id
 					LEFT JOIN people AS a ON a.org_id = p.org_id AND a.id = p.account_id)

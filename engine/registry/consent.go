@@ -23,11 +23,12 @@ type consentSets struct {
 	version uint64
 	denied  [numPurposes]*roaring.Bitmap // by Purpose - 1; nil is empty
 	granted [numPurposes]*roaring.Bitmap
+	erased  *roaring.Bitmap // shared by clones until BeginErasure replaces it
 }
 
 // clone returns a copy to be altered by its add and remove.
 func (c *consentSets) clone() *consentSets {
-	next := &consentSets{version: c.version}
+	next := &consentSets{version: c.version, erased: c.erased}
 	for i := range numPurposes {
 		next.denied[i], next.granted[i] = cloneBitmap(c.denied[i]), cloneBitmap(c.granted[i])
 	}
@@ -185,5 +186,5 @@ func loadConsent(ctx context.Context, db *bun.DB, d *draft) error {
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("read preferences: %w", err)
 	}
-	return nil
+	return loadErased(ctx, db, d)
 }

@@ -95,6 +95,9 @@ func (r *Registry) CreateOrg(ctx context.Context, in NewOrg) (Org, error) {
 	}
 	row := orgRow{Org: Org{Name: in.Name, Title: in.Title, State: OrgEnabled, Policy: DefaultPolicy()}, LedgerHash: []byte{}}
 	err := r.change(ctx, "create organisation", func(tx bun.Tx, next *draft) error {
+		if err := nameUnused(ctx, tx, in.Name); err != nil {
+			return err
+		}
 		id, err := nextID(ctx, tx, "organisation")
 		if err != nil {
 			return err

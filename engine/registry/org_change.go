@@ -116,6 +116,9 @@ func (r *Registry) alterOrg(ctx context.Context, id event.OrgID, action OrgActio
 		} else if err != nil {
 			return fmt.Errorf("read organisation: %w", err)
 		}
+		if err := notPurged(ctx, tx, id); err != nil {
+			return err
+		}
 		now, unknown := r.now(), row.Policy.Unknown
 		from, to, err := fn(&row.Org, now)
 		if err != nil {

@@ -51,6 +51,7 @@ const defaultBusyTimeout = 5 * time.Second
 
 // Registry is the store of identities. All methods are safe for concurrent use.
 type Registry struct {
+	path    string  // of the database
 	writer  *bun.DB // one connection: SQLite has one writer at a time
 	reader  *bun.DB // query-only connections
 	clock   func() time.Time
@@ -74,7 +75,7 @@ func Open(ctx context.Context, opt Options) (_ *Registry, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{clock: opt.Clock, patient: opt.BusyTimeout, turn: make(chan struct{}, 1)}
+	r := &Registry{path: path, clock: opt.Clock, patient: opt.BusyTimeout, turn: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("open registry %s: %w", path, errors.Join(err, r.Close()))

@@ -56,7 +56,8 @@ func (s *Snapshot) org(id event.OrgID) *Org {
 // of org may be recorded. It is a pure function of the snapshot and does not
 // allocate. An unknown organisation, kind or recipient id is refused. Kinds that
 // have a purpose (see PurposeOf) need the recipient's consent; the others, which
-// mail systems report, only an enabled organisation.
+// mail systems report, only an enabled organisation. Of an erased recipient nothing
+// may be recorded.
 func (s *Snapshot) Decide(org event.OrgID, recipient event.RecipientID, kind event.Kind) Verdict {
 	var against Reasons
 	if kind == event.KindInvalid || kind > event.Unsubscribed {
@@ -71,6 +72,9 @@ func (s *Snapshot) Decide(org event.OrgID, recipient event.RecipientID, kind eve
 		against |= o.State.against()
 		if p := PurposeOf(kind); p != NoPurpose && recipient >= 1 {
 			against |= s.consent[org-1].against(recipient, p, o.Policy.Unknown != OptOut)
+		}
+		if contains(s.consent[org-1].erased, recipient) {
+			against |= RecipientErased
 		}
 	}
 	return Verdict{Allow: against == 0, Reasons: against}
@@ -112,6 +116,17 @@ func (d *draft) putOrg(o Org) {
 		d.byName, d.owns.names = maps.Clone(d.byName), true
 	}
 	d.byName[o.Name] = o.ID
+}
+
+// dropOrg forgets the organisation with all that is its own.
+func (d *draft) dropOrg(o Org) {
+	d.putOrg(o) // makes everything touched below the draft's own
+	if !d.owns.names {
+		d.byName, d.owns.names = maps.Clone(d.byName), true
+	}
+	delete(d.byName, o.Name)
+	d.orgs[o.ID-1], d.consent[o.ID-1] = Org{}, &consentSets{}
+	maps.DeleteFunc(d.ownKeys(), func(_ keyHash, k *liveKey) bool { return k.Org == o.ID })
 }
 
 func (d *draft) ownKeys() map[keyHash]*liveKey {

@@ -57,6 +57,8 @@ func openSQLite(path string, busy time.Duration, writer bool) (*bun.DB, error) {
 	}
 	if writer {
 		q.Set("_txlock", "immediate")
+		// What is deleted or replaced is overwritten: see scrub.
+		q.Set("_pragma", "secure_delete(on)")
 	} else {
 		q.Set("_query_only", "on")
 	}

@@ -23,13 +23,14 @@ const (
 	KindUnknown
 	RecipientDenied       // the recipient, or a person or account with the address, refuses
 	RecipientUnknownOptIn // nobody has allowed it, and the organisation asks for consent first
+	RecipientErased       // the recipient was erased, for good and for every kind
 )
 
 // Names returns the stable names of the reasons in the set, nil for none.
 func (r Reasons) Names() []string {
 	names := [...]string{
 		"organisation_unknown", "organisation_disabled", "organisation_terminated", "recipient_unknown", "kind_unknown",
-		"recipient_denied", "recipient_unknown_opt_in",
+		"recipient_denied", "recipient_unknown_opt_in", "recipient_erased",
 	}
 	var out []string
 	for ; r != 0; r &= r - 1 {
