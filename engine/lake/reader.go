@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/parquet-go/parquet-go"
 )
@@ -23,12 +24,37 @@ type Reader struct {
 	next    int
 	texts   *Texts
 	codes   []Code // of the dictionary of the chunk being read
+
+	skipLongs [numLongs]bool
+	skipTexts [numTexts]bool
+	skipInts  bool
 }
 
-// Reader opens f. Its bytes are checked against its checksum first, so that a
+// Reader opens f for Next, with all columns. Its bytes are checked against its checksum first, so that a
 // damaged blob never becomes part of a new one whose checksum is right: then the
 // error is a *CorruptError. f is pinned until Close.
-func (l *Lake) Reader(ctx context.Context, f File, texts *Texts) (_ *Reader, err error) {
+func (l *Lake) Reader(ctx context.Context, f File, texts *Texts) (*Reader, error) {
+	return l.reader(ctx, f, texts, true)
+}
+
+// Columns opens f for Next with some columns only: the others of Rows have
+// arbitrary values. The blob's checksum is not looked at.
+func (l *Lake) Columns(ctx context.Context, f File, texts *Texts, longs, textColumns []int) (*Reader, error) {
+	r, err := l.reader(ctx, f, texts, false)
+	if err != nil {
+		return nil, err
+	}
+	r.skipInts = true
+	for c := range r.skipLongs {
+		r.skipLongs[c] = !slices.Contains(longs, c)
+	}
+	for c := range r.skipTexts {
+		r.skipTexts[c] = !slices.Contains(textColumns, c)
+	}
+	return r, nil
+}
+
+func (l *Lake) reader(ctx context.Context, f File, texts *Texts, check bool) (_ *Reader, err error) {
 	path, release, err := l.Local(ctx, f)
 	if err != nil {
 		return nil, err
@@ -42,8 +68,10 @@ func (l *Lake) Reader(ctx context.Context, f File, texts *Texts) (_ *Reader, err
 	if r.file, err = os.Open(path); err != nil { //nolint:gosec // a path that Local made
 		return nil, fmt.Errorf("open data file: %w", err)
 	}
-	if err := checkBytes(f, r.file, io.Discard); err != nil {
-		return nil, fmt.Errorf("check data file: %w", err)
+	if check {
+		if err := checkBytes(f, r.file, io.Discard); err != nil {
+			return nil, fmt.Errorf("check data file: %w", err)
+		}
 	}
 	parsed, err := parquet.OpenFile(r.file, f.Bytes, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(readBuffer))
 	if err != nil {
@@ -78,14 +106,22 @@ func (r *Reader) Next(rows *Rows) error {
 	rows.resize(int(group.NumRows()))
 	chunks := group.ColumnChunks()
 	for c, at := range longColumn {
+		if r.skipLongs[c] {
+			continue
+		}
 		if err := r.longs(chunks[at], rows.Longs[c]); err != nil {
 			return r.failed(at, err)
 		}
 	}
-	if err := r.ints(chunks[componentColumn], rows.Component); err != nil {
-		return r.failed(componentColumn, err)
+	if !r.skipInts {
+		if err := r.ints(chunks[componentColumn], rows.Component); err != nil {
+			return r.failed(componentColumn, err)
+		}
 	}
 	for c, at := range textColumn {
+		if r.skipTexts[c] {
+			continue
+		}
 		if err := r.textCodes(chunks[at], rows.Texts[c]); err != nil {
 			return r.failed(at, err)
 		}

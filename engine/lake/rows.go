@@ -108,10 +108,14 @@ func (r *Rows) resize(n int) {
 // Less reports whether row i comes before row j of other in the order of a table:
 // email, recipient, time, id.
 func (r *Rows) Less(i int, other *Rows, j int) bool {
-	for _, c := range [...]int{EmailID, RecipientID, OccurredAt} {
-		if a, b := r.Longs[c][i], other.Longs[c][j]; a != b {
-			return a < b
-		}
+	if a, b := r.Longs[EmailID][i], other.Longs[EmailID][j]; a != b {
+		return a < b
+	}
+	if a, b := r.Longs[RecipientID][i], other.Longs[RecipientID][j]; a != b {
+		return a < b
+	}
+	if a, b := r.Longs[OccurredAt][i], other.Longs[OccurredAt][j]; a != b {
+		return a < b
 	}
 	return r.Longs[EventID][i] < other.Longs[EventID][j]
 }
