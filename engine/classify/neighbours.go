@@ -47,7 +47,7 @@ func Reclassify(hits []Hit) bool {
 	})
 	networks := map[string]int64{}
 	changed = window(hits, networksWindow, manyNetworks, ReasonManyNetworks, func(h *Hit) (int64, bool) {
-		if h.Network == "" || !fetched(h.Kind) || !person(h.Actor) && h.Reason != ReasonManyNetworks {
+		if h.Network == "" || !fetched(h.Kind) || !person(h.Actor) && !byNeighbours(h.Reason) {
 			return 0, false
 		}
 		if _, ok := networks[h.Network]; !ok {
@@ -59,6 +59,11 @@ func Reclassify(hits []Hit) bool {
 }
 
 func person(a event.Actor) bool { return a == event.Human || a == event.ActorUnknown }
+
+// byNeighbours: a person's, had it been alone.
+func byNeighbours(reason string) bool {
+	return reason == ReasonBurst || reason == ReasonManyNetworks || reason == ReasonGatewayAtDelivery
+}
 
 func fetched(k event.Kind) bool {
 	return k == event.Open || k == event.Click || k == event.AttachmentView
