@@ -24,6 +24,7 @@ type merger struct {
 	kinds  *kinds
 	cull   *cull
 	counts Counts
+	told   func(rows int64) // how many rows are done
 }
 
 type input struct {
@@ -33,11 +34,11 @@ type input struct {
 }
 
 // merge writes the rows of files that c keeps through w.
-func merge(ctx context.Context, l *lake.Lake, t *lake.Table, files []lake.File, c *cull, fileBytes int64) (out []lake.File, counts Counts, err error) {
+func merge(ctx context.Context, l *lake.Lake, t *lake.Table, files []lake.File, c *cull, fileBytes int64, told func(int64)) (out []lake.File, counts Counts, err error) {
 	texts := lake.NewTexts()
 	w := t.NewWriter(texts, lake.WriterOptions{Rules: Rules, FileBytes: fileBytes})
 	defer w.Abort()
-	m := &merger{texts: texts, out: w, cull: c, labels: newLabels(texts), kinds: newKinds(texts)}
+	m := &merger{texts: texts, out: w, cull: c, labels: newLabels(texts), kinds: newKinds(texts), told: told}
 	defer func() {
 		for _, in := range m.inputs {
 			err = errors.Join(err, in.reader.Close())
@@ -186,6 +187,7 @@ func (m *merger) flush(ctx context.Context, n int) error {
 		return err
 	}
 	m.counts.Written += int64(kept)
+	m.told(m.counts.Read)
 	m.rows.Truncate(0)
 	m.rows.Append(&after, 0, rest)
 	if m.texts.Bytes() > maxTexts {

@@ -159,14 +159,14 @@ func TestMerge(t *testing.T) {
 			p.OnWithdrawal = []registry.WithdrawalPolicy{registry.WithdrawalHides, registry.WithdrawalPurges}[r.IntN(2)]
 			now := july.AddDate(0, 0, []int{20, 45, 60}[r.IntN(3)])
 			for range r.IntN(4) {
-				p.Refusals = append(p.Refusals, Refusal{
+				p.Refusals = append(p.Refusals, registry.Refusal{
 					Recipient: event.RecipientID(1 + r.IntN(5)), Purposes: registry.Purposes(1 + r.IntN(15)), Since: event.At(july.AddDate(0, 0, r.IntN(20))),
 				})
 			}
 			if r.IntN(3) == 0 {
 				p.Erased = []event.RecipientID{event.RecipientID(1 + r.IntN(5))}
 			}
-			out, counts, err := merge(t.Context(), l, tbl, files, p.cull(now), []int64{0, 50_000}[r.IntN(2)])
+			out, counts, err := merge(t.Context(), l, tbl, files, p.cull(now), []int64{0, 50_000}[r.IntN(2)], func(int64) {})
 			must(t, err)
 			slices.SortFunc(all, order)
 			judge(all)
@@ -189,7 +189,7 @@ func TestMerge(t *testing.T) {
 // expect is what a rewrite at now leaves of in, row by row as the rules are written.
 func expect(p *Policy, in []event.Interaction, now time.Time) (out []event.Interaction, c Counts) {
 	since := func(d int) event.Micros { return event.At(now.AddDate(0, 0, -d)) }
-	latest := map[event.RecipientID]Refusal{}
+	latest := map[event.RecipientID]registry.Refusal{}
 	for _, r := range p.Refusals {
 		latest[r.Recipient] = r
 	}
@@ -241,7 +241,7 @@ func BenchmarkMerge(b *testing.B) {
 	var size int64
 	b.ReportAllocs()
 	for b.Loop() {
-		out, counts, err := merge(b.Context(), l, tbl, files, p.cull(july.AddDate(0, 0, 70)), 0)
+		out, counts, err := merge(b.Context(), l, tbl, files, p.cull(july.AddDate(0, 0, 70)), 0, func(int64) {})
 		must(b, err)
 		if counts.Written != rows {
 			b.Fatalf("%+v", counts)

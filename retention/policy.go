@@ -20,18 +20,11 @@ const (
 	WhyErased  = "erased_person" // holds rows of a person who is being erased
 )
 
-// Refusal is what a recipient refuses, and since when.
-type Refusal struct {
-	Recipient event.RecipientID
-	Purposes  registry.Purposes
-	Since     event.Micros
-}
-
 // Policy is what an organisation wants kept, and what its recipients refuse, at
 // one moment. Its methods are pure.
 type Policy struct {
 	registry.Policy
-	Refusals []Refusal
+	Refusals []registry.Refusal
 	Erased   []event.RecipientID // every row of theirs goes, whatever its kind
 
 	MinMerge  int   // small files worth a merge; default 8
@@ -193,7 +186,7 @@ func tier(files []lake.File, closed bool) []lake.File {
 func endOf(month int) time.Time { return time.Date(1970, time.Month(month+2), 1, 0, 0, 0, 0, time.UTC) }
 
 // striking returns the refusals whose rows go now.
-func (p *Policy) striking(now time.Time) (due []Refusal) {
+func (p *Policy) striking(now time.Time) (due []registry.Refusal) {
 	wait := days(p.HideDays)
 	if p.OnWithdrawal == registry.WithdrawalPurges {
 		wait = 0

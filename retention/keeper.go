@@ -1,0 +1,314 @@
+package retention
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"mailwake/engine/event"
+	"mailwake/engine/lake"
+	"mailwake/engine/problem"
+	"mailwake/engine/registry"
+)
+
+const (
+	// tick is how often Run looks for tasks that are due.
+	tick = 15 * time.Second
+	// retryAfter is the pause of a task that failed, doubled up to maxRetry.
+	retryAfter = time.Minute
+	maxRetry   = time.Hour
+	// replans bounds how often one run of a task plans anew: each merge of small
+	// files makes another one possible, and conflicts ask for it.
+	replans = 6
+)
+
+// Registry is what the Keeper asks about organisations.
+type Registry interface {
+	Snapshot() *registry.Snapshot
+	Refusals(ctx context.Context, org event.OrgID) iter.Seq2[registry.Refusal, error]
+}
+
+// Options configure a Keeper. Lake and Registry are required.
+type Options struct {
+	Lake     *lake.Lake
+	Registry Registry
+	Logger   *slog.Logger     // default: none
+	Now      func() time.Time // default time.Now; the Lake's should be the same
+	// Grace is how long replaced blobs stay: longer than a query may take. Default
+	// 15 minutes.
+	Grace time.Duration
+
+	MinMerge  int   // see Policy
+	FullBytes int64 // see Policy
+	FileBytes int64 // size of merged files; default 256 MiB
+}
+
+func (o *Options) setDefaults() error {
+	switch {
+	case o.Lake == nil || o.Registry == nil:
+		return errors.New("retention: Lake and Registry are required")
+	case o.Grace < 0 || o.MinMerge < 0 || o.FullBytes < 0 || o.FileBytes < 0:
+		return errors.New("retention: negative option")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Grace == 0 {
+		o.Grace = defaultGrace
+	}
+	return nil
+}
+
+// task is one kind of maintenance of one organisation.
+type task struct {
+	name string
+	desc string
+	// every is the time from one run to the next.
+	every time.Duration
+	run   func(*Keeper, context.Context, *subject) error
+}
+
+// tasks in the order in which one run does them: what has to go goes before it is
+// merged, and what was replaced is deleted last.
+var tasks = []task{
+	{"expire", "remove files whose rows are all past the greatest age", time.Hour, (*Keeper).expire},
+	{"enforce", "rewrite files that hold rows of recipients who refuse", 10 * time.Minute, (*Keeper).enforce},
+	{"compact", "merge small files, judge actors anew, null old user agents", 5 * time.Minute, (*Keeper).compact},
+	{"manifests", "rewrite manifests that still name removed files", 15 * time.Minute, (*Keeper).manifests},
+	{"snapshots", "drop old snapshots", 5 * time.Minute, (*Keeper).snapshots},
+	{"collect", "delete replaced blobs after their grace", 5 * time.Minute, (*Keeper).collect},
+	{"orphans", "delete what lost commits left behind", 6 * time.Hour, (*Keeper).orphans},
+}
+
+// Keeper maintains the tables of all organisations: one task at a time, in one
+// process at a time. All methods are safe for concurrent use.
+type Keeper struct {
+	opts  Options
+	busy  chan struct{} // holds one token while a task runs
+	stats counters
+
+	mu struct {
+		sync.Mutex
+		leading  bool
+		running  *Running
+		memories map[event.OrgID]*remembered
+	}
+}
+
+// New returns a Keeper. It starts no goroutine; call Run.
+func New(o Options) (*Keeper, error) {
+	if err := o.setDefaults(); err != nil {
+		return nil, err
+	}
+	k := &Keeper{opts: o, busy: make(chan struct{}, 1)}
+	k.mu.memories = map[event.OrgID]*remembered{}
+	return k, nil
+}
+
+// subject is one organisation as a task sees it.
+type subject struct {
+	org   registry.Org
+	table *lake.Table
+	*remembered
+}
+
+// remembered is what is remembered of one organisation's maintenance.
+type remembered struct {
+	scans scans // owned by the task that runs
+
+	// Under Keeper.mu:
+	paused bool
+	runs   map[string]run // by task
+	counts Counts
+}
+
+// run is how a task last went.
+type run struct {
+	at    time.Time // zero: never
+	next  time.Time
+	pause time.Duration // after failures
+	err   error
+}
+
+func (k *Keeper) subject(ctx context.Context, org registry.Org) (*subject, error) {
+	table, err := k.opts.Lake.Table(ctx, org.Name)
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	m, ok := k.mu.memories[org.ID]
+	if !ok {
+		m = &remembered{runs: map[string]run{}, scans: scans{}}
+		k.mu.memories[org.ID] = m
+	}
+	return &subject{org, table, m}, nil
+}
+
+// Run does what is due, for as long as ctx lasts, whenever no other process leads.
+// A task that fails is logged, counted and tried again later.
+func (k *Keeper) Run(ctx context.Context) error {
+	timer := time.NewTicker(tick)
+	defer timer.Stop()
+	for {
+		release, err := k.lead(ctx)
+		switch {
+		case err == nil:
+			k.round(ctx)
+			if ctx.Err() != nil {
+				release()
+				return nil
+			}
+			release()
+		case problem.Of(err).Code != codeElsewhere:
+			k.opts.Logger.Error("maintenance cannot lead", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+const codeElsewhere = "maintenance_elsewhere"
+
+// lead makes this process the only one that maintains, and this call the only one
+// in it, until release.
+func (k *Keeper) lead(ctx context.Context) (release func(), err error) {
+	select {
+	case k.busy <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	unlock, ok, err := k.opts.Lake.Lead(ctx)
+	if err == nil && !ok {
+		err = problem.New(409, codeElsewhere, "Another process maintains these tables now; ask that one, or wait until it has ended.")
+	}
+	k.mu.Lock()
+	k.mu.leading = err == nil
+	k.mu.Unlock()
+	if err != nil {
+		<-k.busy
+		return nil, err
+	}
+	return func() { unlock(); <-k.busy }, nil
+}
+
+// round runs what is due of all organisations.
+func (k *Keeper) round(ctx context.Context) {
+	for org := range k.opts.Registry.Snapshot().Orgs() {
+		s, err := k.subject(ctx, org)
+		if err != nil {
+			k.stats.failures.Add(1)
+			k.opts.Logger.Error("maintenance failed", "org", org.ID, "error", err)
+			continue
+		}
+		for _, t := range tasks {
+			if ctx.Err() != nil {
+				return
+			}
+			if k.due(s, t) {
+				_ = k.do(ctx, s, t) // logged, counted, and tried again
+			}
+		}
+	}
+}
+
+func (k *Keeper) due(s *subject, t task) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.opts.Now()
+	r := s.runs[t.name]
+	// A clock that was set back must not put a task off for longer than its period.
+	return !s.paused && (!now.Before(r.next) || r.next.Sub(now) > t.every+maxRetry)
+}
+
+// do runs one task and notes how it went.
+func (k *Keeper) do(ctx context.Context, s *subject, t task) error {
+	k.mu.Lock()
+	k.mu.running = &Running{Org: s.org.Name, Task: t.name, Since: k.opts.Now()}
+	k.mu.Unlock()
+	err := t.run(k, ctx, s)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.running = nil
+	now := k.opts.Now()
+	r := s.runs[t.name]
+	r.at, r.err, r.pause, r.next = now, err, 0, now.Add(t.every)
+	k.stats.runs.Add(1)
+	if err != nil && ctx.Err() == nil {
+		r.pause = min(max(2*s.runs[t.name].pause, retryAfter), maxRetry)
+		r.next = now.Add(r.pause)
+		k.stats.failures.Add(1)
+		k.opts.Logger.Error("maintenance failed; it is tried again", "org", s.org.ID, "task", t.name, "retry_in", r.pause, "error", err)
+	}
+	s.runs[t.name] = r
+	return err
+}
+
+// Sweep runs all tasks of one organisation now, due or not, paused or not.
+// Problems: org_not_found, maintenance_elsewhere.
+func (k *Keeper) Sweep(ctx context.Context, org event.OrgID) error {
+	o, err := k.org(org)
+	if err != nil {
+		return err
+	}
+	release, err := k.lead(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	s, err := k.subject(ctx, o)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, t := range tasks {
+		if err := k.do(ctx, s, t); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", t.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (k *Keeper) org(id event.OrgID) (registry.Org, error) {
+	o, ok := k.opts.Registry.Snapshot().Org(id)
+	if !ok {
+		return registry.Org{}, problem.New(404, "org_not_found", "There is no such organisation.")
+	}
+	return o, nil
+}
+
+// Pause keeps Run from starting tasks of the organisation until Resume, or until
+// the process ends; a task that runs is not broken off. Problem: org_not_found.
+func (k *Keeper) Pause(ctx context.Context, org event.OrgID) error {
+	return k.setPaused(ctx, org, true)
+}
+
+// Resume ends a Pause. Problem: org_not_found.
+func (k *Keeper) Resume(ctx context.Context, org event.OrgID) error {
+	return k.setPaused(ctx, org, false)
+}
+
+func (k *Keeper) setPaused(ctx context.Context, org event.OrgID, paused bool) error {
+	o, err := k.org(org)
+	if err != nil {
+		return err
+	}
+	s, err := k.subject(ctx, o)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s.paused = paused
+	return nil
+}

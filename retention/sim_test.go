@@ -1,0 +1,404 @@
+package retention
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/parquet-go/parquet-go"
+
+	"mailwake/engine"
+	"mailwake/engine/blob"
+	"mailwake/engine/blob/blobtest"
+	"mailwake/engine/event"
+	"mailwake/engine/lake"
+	"mailwake/engine/registry"
+	"mailwake/engine/wal/waltest"
+)
+
+const (
+	defaultSeeds = 40
+	// simulations run side by side: most of their time is waiting for fsync.
+	simulations = 8
+)
+
+// TestSimulate runs random histories of appends, flushes, refusals, policies,
+// maintenance, faults of the store, crashes and moving clocks, against a model.
+// MAILWAKE_SEEDS sets how many; one of them again:
+//
+//	MAILWAKE_SEEDS=17 go test -run 'TestSimulate/seed=17$' ./retention
+func TestSimulate(t *testing.T) {
+	seeds := defaultSeeds
+	if s := os.Getenv("MAILWAKE_SEEDS"); s != "" {
+		n, err := strconv.Atoi(s)
+		must(t, err)
+		seeds = n
+	}
+	var mu sync.Mutex
+	var total tally
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range simulations {
+		wg.Go(func() {
+			for seed := range next {
+				t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+					result := simulate(t, uint64(seed))
+					mu.Lock()
+					defer mu.Unlock()
+					total.add(result)
+				})
+			}
+		})
+	}
+	for seed := 1; seed <= seeds; seed++ {
+		next <- seed
+	}
+	close(next)
+	wg.Wait()
+	if !t.Failed() {
+		t.Logf("0 wrong: %d histories of %d steps, %d events, %d views compared, %d sweeps and %d that failed, %d rewrites, %d conflicts, %d crashes, %d rows left out, %d blobs deleted",
+			seeds, total.steps, total.events, total.views, total.sweeps, total.failed, total.rewrites, total.conflicts, total.crashes, total.gone, total.deleted)
+	}
+}
+
+type tally struct {
+	steps, events, views, sweeps, failed, crashes, gone int
+	rewrites, conflicts, deleted                        int64
+}
+
+func (t *tally) add(o tally) {
+	t.steps, t.events, t.views, t.sweeps, t.failed = t.steps+o.steps, t.events+o.events, t.views+o.views, t.sweeps+o.sweeps, t.failed+o.failed
+	t.crashes, t.gone = t.crashes+o.crashes, t.gone+o.gone
+	t.rewrites, t.conflicts, t.deleted = t.rewrites+o.rewrites, t.conflicts+o.conflicts, t.deleted+o.deleted
+}
+
+// world is one history. Node 0 has the Keeper, on the same Lake as its Engine;
+// node 1 is another process.
+type world struct {
+	t     *testing.T
+	rng   *rand.Rand
+	dir   string
+	reg   *registry.Registry
+	org   event.OrgID
+	store blob.Store
+	nodes [2]*node
+	now   time.Time
+	keep  *Keeper
+	model model
+	trace []string
+	tally tally
+}
+
+type node struct {
+	id     uint8
+	disk   *waltest.Disk
+	faults *blobtest.Faulty
+	lake   *lake.Lake
+	eng    *engine.Engine
+	views  []held
+}
+
+// held is a View that is kept over the next steps.
+type held struct {
+	view *engine.View
+	want []event.Interaction
+	at   time.Time
+}
+
+func simulate(t *testing.T, seed uint64) tally {
+	w := newWorld(t, seed)
+	defer w.close()
+	defer func() {
+		if t.Failed() {
+			for _, line := range w.trace {
+				t.Log(line)
+			}
+		}
+	}()
+	for range 25 + w.rng.IntN(25) {
+		w.tally.steps++
+		w.step()
+		for _, n := range w.nodes {
+			w.check(n)
+			w.checkViews(n)
+		}
+		if t.Failed() {
+			return w.tally
+		}
+	}
+	w.finish()
+	return w.tally
+}
+
+func newWorld(t *testing.T, seed uint64) *world {
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 0x6b656570)), dir: t.TempDir(), now: time.Now().Truncate(time.Second)}
+	w.model = model{facts: map[int64]*fact{}, refusals: map[event.RecipientID]registry.Refusal{}, policy: registry.DefaultPolicy()}
+	w.store = blob.Mem("sim")
+	if w.rng.IntN(2) == 0 {
+		dir, err := blob.Dir(filepath.Join(w.dir, "blobs"))
+		must(t, err)
+		w.store = dir
+	}
+	var err error
+	w.reg, err = registry.Open(context.Background(), registry.Options{DSN: "sqlite://" + filepath.Join(w.dir, "registry.db")})
+	must(t, err)
+	o, err := w.reg.CreateOrg(context.Background(), registry.NewOrg{Name: "acme"})
+	must(t, err)
+	w.org = o.ID
+	for i := range w.nodes {
+		w.nodes[i] = &node{id: uint8(i), disk: waltest.NewDisk(), faults: blobtest.NewFaulty(w.store)}
+		w.open(w.nodes[i])
+	}
+	return w
+}
+
+func (w *world) open(n *node) {
+	var err error
+	n.lake, err = lake.Open(context.Background(), lake.Options{
+		Store: n.faults, CatalogPath: filepath.Join(w.dir, "catalog.db"), CacheDir: filepath.Join(w.dir, fmt.Sprintf("cache-%d", n.id)),
+		Logger: slog.New(slog.DiscardHandler), ExpireEvery: 8, Now: func() time.Time { return w.now },
+	})
+	must(w.t, err)
+	opts := engine.Options{Dir: fmt.Sprintf("data-%d", n.id), Node: n.id, Registry: w.reg, Lake: n.lake}
+	opts.Log.VFS, opts.Log.SegmentBytes = n.disk, 64<<10
+	n.eng, err = engine.Open(context.Background(), opts)
+	must(w.t, err)
+	if n.id == 0 {
+		w.keep, err = New(Options{
+			Lake: n.lake, Registry: registryOf{w}, Now: func() time.Time { return w.now },
+			MinMerge: 2 + w.rng.IntN(4), FullBytes: []int64{1, 12_000, 1 << 20}[w.rng.IntN(3)], FileBytes: []int64{6_000, 1 << 20}[w.rng.IntN(2)],
+		})
+		must(w.t, err)
+	}
+}
+
+func (w *world) shut(n *node) {
+	if n.id == 0 {
+		s := w.keep.Stats()
+		w.tally.rewrites, w.tally.conflicts, w.tally.deleted = w.tally.rewrites+s.Rewrites, w.tally.conflicts+s.Conflicts, w.tally.deleted+s.Deleted
+	}
+	for _, h := range n.views {
+		h.view.Close()
+	}
+	n.views = nil
+	_ = n.eng.Close()
+	_ = n.lake.Close()
+}
+
+func (w *world) close() {
+	for _, n := range w.nodes {
+		w.shut(n)
+	}
+	must(w.t, w.reg.Close())
+}
+
+func (w *world) logf(format string, args ...any) {
+	w.trace = append(w.trace, fmt.Sprintf("%3d %s ", len(w.trace), w.now.Format("01-02 15:04"))+fmt.Sprintf(format, args...))
+}
+
+func (w *world) step() {
+	n := w.nodes[w.rng.IntN(2)]
+	switch p := w.rng.IntN(100); {
+	case p < 25:
+		w.append(n)
+	case p < 42:
+		w.append(n)
+		w.flush(n)
+	case p < 52:
+		w.sweep()
+	case p < 70:
+		w.sweepTwisted()
+	case p < 82:
+		w.passes([]time.Duration{time.Minute, 20 * time.Minute, 3 * time.Hour, 26 * time.Hour, 5 * 24 * time.Hour, 31 * 24 * time.Hour}[w.rng.IntN(6)])
+	case p < 89:
+		w.prefer()
+	case p < 92:
+		w.setPolicy()
+	case p < 97:
+		w.hold(n)
+	default:
+		w.logf("node %d: crash", n.id)
+		w.crash(n)
+	}
+}
+
+func (w *world) append(n *node) {
+	in := make([]event.Interaction, 1+w.rng.IntN(12))
+	for i := range in {
+		id := int64(len(w.model.facts) + 1)
+		// Times are unique, so that they can be searched for.
+		at := event.At(w.now) - event.Micros(w.rng.Int64N([]int64{60e6, 86_400e6, 60 * 86_400e6}[w.rng.IntN(3)])*7) - event.Micros(id)
+		marker := fmt.Sprintf("marker-%06d-%d", id, w.rng.Int64())
+		in[i] = event.Interaction{
+			Org: w.org, ID: -id, OccurredAt: at, ReceivedAt: event.At(w.now), Kind: event.Kind(1 + w.rng.IntN(9)),
+			Email: event.EmailID(1 + w.rng.IntN(3)), Recipient: event.RecipientID(300_000 + 1000*w.rng.IntN(8)), Component: int32(w.rng.IntN(5)),
+			Actor: event.Actor(w.rng.IntN(6)), Client: marker, Source: event.Pixel,
+			UserAgent: []string{"", "agent " + marker}[w.rng.IntN(2)], Network: []string{"", "10.0.0.0/24"}[w.rng.IntN(2)],
+		}
+		w.model.facts[-id] = &fact{in: in[i], marker: marker, node: n}
+	}
+	w.logf("node %d: append %d events", n.id, len(in))
+	must(w.t, n.eng.Append(context.Background(), in))
+	w.tally.events += len(in)
+}
+
+func (w *world) flush(n *node) {
+	w.logf("node %d: flush", n.id)
+	if err := n.eng.Flush(context.Background(), w.org); err != nil {
+		w.t.Errorf("flush: %v", err)
+		return
+	}
+	for _, f := range w.model.facts {
+		f.inFiles = f.inFiles || f.node == n
+	}
+}
+
+// sweep maintains, which has to work.
+func (w *world) sweep() {
+	w.logf("sweep")
+	w.maintained(false)
+	if err := w.keep.Sweep(context.Background(), w.org); err != nil {
+		w.t.Errorf("sweep: %v", err)
+	}
+	w.maintained(true)
+	w.tally.sweeps++
+}
+
+// sweepTwisted maintains while something happens at one operation of the store.
+func (w *world) sweepTwisted() {
+	twist := []string{"fails before", "fails after", "goes down before", "goes down after", "crash", "cancel", "conflict", "conflict"}[w.rng.IntN(8)]
+	at := int64(1 + w.rng.IntN([]int{8, 60}[w.rng.IntN(2)]))
+	w.logf("sweep; at operation %d: %s", at, twist)
+	w.maintained(false)
+	n := w.nodes[0]
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var count atomic.Int64
+	var down atomic.Bool
+	n.faults.Script(func(blobtest.Op, string) blobtest.Fault {
+		if down.Load() {
+			return blobtest.Fault{When: blobtest.Before}
+		}
+		if count.Add(1) != at {
+			return blobtest.Fault{}
+		}
+		switch twist {
+		case "fails before":
+			return blobtest.Fault{When: blobtest.Before}
+		case "fails after":
+			return blobtest.Fault{When: blobtest.After}
+		case "goes down before":
+			down.Store(true)
+			return blobtest.Fault{When: blobtest.Before}
+		case "goes down after", "crash":
+			down.Store(true)
+			return blobtest.Fault{When: blobtest.After}
+		case "cancel":
+			cancel()
+		case "conflict":
+			w.append(w.nodes[1])
+			w.flush(w.nodes[1])
+		}
+		return blobtest.Fault{}
+	})
+	err := w.keep.Sweep(ctx, w.org)
+	n.faults.Script(nil)
+	w.logf("  %v", err)
+	if err != nil {
+		w.tally.failed++
+	}
+	if twist == "conflict" {
+		if err != nil {
+			w.t.Errorf("sweep beside a commit: %v", err)
+		}
+		w.maintained(false) // of the events that came in the middle
+	}
+	if twist == "crash" {
+		w.crash(n)
+	}
+}
+
+// crash takes the process away, and with it all it had in memory.
+func (w *world) crash(n *node) {
+	w.tally.crashes++
+	disk := n.disk.Crash(w.rng)
+	w.shut(n)
+	n.disk = disk
+	w.open(n)
+}
+
+// passes moves the clock. Another process holds no View for longer than the grace.
+func (w *world) passes(d time.Duration) {
+	w.logf("%s pass", d)
+	w.now = w.now.Add(d)
+	n := w.nodes[1]
+	for len(n.views) > 0 && w.now.Sub(n.views[0].at) >= defaultGrace {
+		n.views[0].view.Close()
+		n.views = n.views[1:]
+	}
+}
+
+// prefer changes what a recipient refuses.
+func (w *world) prefer() {
+	r := registry.Refusal{Recipient: event.RecipientID(300_000 + 1000*w.rng.IntN(8)), Purposes: registry.Purposes(w.rng.IntN(16)), Since: event.At(w.now)}
+	w.logf("recipient %d refuses %v", r.Recipient, r.Purposes.Names())
+	delete(w.model.refusals, r.Recipient)
+	if r.Purposes != 0 {
+		w.model.refusals[r.Recipient] = r
+	}
+}
+
+func (w *world) setPolicy() {
+	p := &w.model.policy
+	p.OnWithdrawal = []registry.WithdrawalPolicy{registry.WithdrawalHides, registry.WithdrawalPurges}[w.rng.IntN(2)]
+	p.HideDays, p.MaxAgeDays = 1+w.rng.IntN(40), []int{0, 0, 10, 100}[w.rng.IntN(4)]
+	w.logf("policy %+v", *p)
+	if _, err := w.reg.SetPolicy(context.Background(), w.org, *p, registry.Actor{Kind: registry.ActorSystem}); err != nil {
+		w.t.Errorf("set policy: %v", err)
+	}
+}
+
+func (w *world) hold(n *node) {
+	w.logf("node %d: hold a view", n.id)
+	v, err := n.eng.View(context.Background(), w.org)
+	if err != nil {
+		w.t.Errorf("view: %v", err)
+		return
+	}
+	n.views = append(n.views, held{v, w.content(v), w.now})
+	if len(n.views) > 3 {
+		n.views[0].view.Close()
+		n.views = n.views[1:]
+	}
+}
+
+// checkViews reads the views that are held: they show what they showed.
+func (w *world) checkViews(n *node) {
+	for _, h := range n.views {
+		if !slices.Equal(w.content(h.view), h.want) {
+			w.t.Errorf("node %d: a view taken at %s shows something else now", n.id, h.at)
+		}
+	}
+}
+
+// readParquet reads a data file with another implementation than the lake's.
+func readParquet(path string) ([]event.Interaction, error) {
+	rows, err := parquet.ReadFile[parquetRow](path)
+	if err != nil {
+		return nil, err
+	}
+	in := make([]event.Interaction, len(rows))
+	for i := range rows {
+		in[i] = rows[i].interaction()
+	}
+	return in, nil
+}
