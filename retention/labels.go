@@ -13,7 +13,7 @@ type labels struct {
 	texts  *lake.Texts
 	kinds  map[lake.Code]event.Kind
 	actors map[lake.Code]event.Actor
-	codes_ []lake.Code // of actors, by number
+	byActor []lake.Code // of actors, by number
 	hits   []classify.Hit
 }
 
@@ -24,12 +24,12 @@ func newLabels(texts *lake.Texts) *labels {
 	}
 	for i, name := range event.Actors() {
 		l.actors[texts.Code(name)] = event.Actor(i) //nolint:gosec // six actors
-		l.codes_ = append(l.codes_, texts.Code(name))
+		l.byActor = append(l.byActor, texts.Code(name))
 	}
 	return l
 }
 
-func (l *labels) codes() []lake.Code { return slices.Clone(l.codes_) }
+func (l *labels) codes() []lake.Code { return slices.Clone(l.byActor) }
 
 // apply judges the rows [0, n) and returns how many it gave another label.
 func (l *labels) apply(rows *lake.Rows, n int) (changed int64) {
@@ -61,7 +61,7 @@ func (l *labels) group(rows *lake.Rows, from, to int) (changed int64) {
 		return 0
 	}
 	for i, h := range l.hits {
-		actor, reason := l.codes_[h.Actor], l.texts.Code(h.Reason)
+		actor, reason := l.byActor[h.Actor], l.texts.Code(h.Reason)
 		if rows.Texts[lake.Actor][from+i] != actor || rows.Texts[lake.Reason][from+i] != reason {
 			rows.Texts[lake.Actor][from+i], rows.Texts[lake.Reason][from+i] = actor, reason
 			changed++

@@ -24,9 +24,14 @@ func (w *world) finish() {
 		w.flush(n)
 		w.crash(n)
 	}
-	// Rewrite; then manifests and snapshots are old enough; then lost blobs are.
-	for _, d := range []time.Duration{0, time.Hour, time.Hour, 26 * time.Hour} {
-		w.passes(d)
+	w.sweep()
+	w.passes(26 * time.Hour) // what was lost is old enough
+	w.sweep()
+	// What was replaced last is gone one grace later, its manifests' entries with
+	// the manifests that follow.
+	for before := int64(-1); before != w.keep.Stats().Rewrites+w.keep.Stats().Manifests; {
+		before = w.keep.Stats().Rewrites + w.keep.Stats().Manifests
+		w.passes(2 * defaultGrace)
 		w.sweep()
 	}
 	for _, n := range w.nodes {

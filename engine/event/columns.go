@@ -183,26 +183,36 @@ func (c *Columns) label(label int, order []int32) arrow.Array {
 	return coded(codes, nil, names)
 }
 
-// text codes a column of texts; where it is optional, no text is null.
+// text codes a column of texts; where it is optional, no text is null. The
+// dictionary holds the texts of these rows only: what is deleted with a row must
+// not stay in the file of another month.
 func (c *Columns) text(text int, order []int32, optional bool) arrow.Array {
+	const unset, null = -1, -2
 	byPlace := make([]int32, len(c.distinct[text]))
+	for place := range byPlace {
+		byPlace[place] = unset
+	}
 	known := map[string]int32{}
 	var values []string
-	for place, s := range c.distinct[text] {
+	code := func(s string) int32 {
+		if optional && s == "" {
+			return null
+		}
 		code, ok := known[s]
-		switch {
-		case optional && s == "":
-			code = -1
-		case !ok:
+		if !ok {
 			code = int32(len(values)) //nolint:gosec // at most one per row
 			known[s], values = code, append(values, s)
 		}
-		byPlace[place] = code
+		return code
 	}
 	codes := make([]int32, len(order))
 	valid := make([]byte, bitutil.BytesForBits(int64(len(order))))
 	for i, at := range order {
-		if code := byPlace[c.texts[at]]; code >= 0 {
+		place := c.texts[at]
+		if byPlace[place] == unset {
+			byPlace[place] = code(c.distinct[text][place])
+		}
+		if code := byPlace[place]; code != null {
 			codes[i] = code
 			bitutil.SetBit(valid, i)
 		}

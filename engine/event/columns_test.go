@@ -116,3 +116,24 @@ func TestColumnsRefuseDamage(t *testing.T) {
 		t.Errorf("a row without an id: %v", err)
 	}
 }
+
+// TestColumnsKeepMonthsApart: a batch has the texts of its own rows only, or those
+// of rows that are deleted would stay in the file of another month.
+func TestColumnsKeepMonthsApart(t *testing.T) {
+	var c Columns
+	for i, name := range []string{"first", "second", "third"} {
+		at := monthStart(670 + i)
+		in := Interaction{Org: 1, OccurredAt: Micros(at), ReceivedAt: Micros(at), Kind: Open, Email: 1, Recipient: 1, Reason: name, Client: name, OS: name, UserAgent: name, Network: name}
+		if err := c.AddRow(AppendRow(nil, &in), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for batch := range c.Batches {
+		for _, column := range []int{colReason, colClient, colOS, colUserAgent, colNetwork} {
+			if d := batch.Column(column).(*array.Dictionary).Dictionary(); d.Len() != 1 {
+				t.Errorf("column %d of one row has the texts %v", column, d)
+			}
+		}
+		batch.Release()
+	}
+}
