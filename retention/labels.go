@@ -10,11 +10,11 @@ import (
 
 // labels judges actors by their neighbours while rows pass by.
 type labels struct {
-	texts  *lake.Texts
-	kinds  map[lake.Code]event.Kind
-	actors map[lake.Code]event.Actor
+	texts   *lake.Texts
+	kinds   map[lake.Code]event.Kind
+	actors  map[lake.Code]event.Actor
 	byActor []lake.Code // of actors, by number
-	hits   []classify.Hit
+	hits    []classify.Hit
 }
 
 func newLabels(texts *lake.Texts) *labels {
