@@ -169,3 +169,16 @@ func (r *parquetRow) interaction() event.Interaction {
 		UserAgent: text(r.UserAgent), Network: text(r.Network),
 	}
 }
+
+// readParquet reads a data file with another implementation than the lake's.
+func readParquet(path string) ([]event.Interaction, error) {
+	rows, err := parquet.ReadFile[parquetRow](path)
+	if err != nil {
+		return nil, err
+	}
+	in := make([]event.Interaction, len(rows))
+	for i := range rows {
+		in[i] = rows[i].interaction()
+	}
+	return in, nil
+}

@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/parquet-go/parquet-go"
-
 	"mailwake/engine"
 	"mailwake/engine/blob"
 	"mailwake/engine/blob/blobtest"
@@ -388,17 +386,4 @@ func (w *world) checkViews(n *node) {
 			w.t.Errorf("node %d: a view taken at %s shows something else now", n.id, h.at)
 		}
 	}
-}
-
-// readParquet reads a data file with another implementation than the lake's.
-func readParquet(path string) ([]event.Interaction, error) {
-	rows, err := parquet.ReadFile[parquetRow](path)
-	if err != nil {
-		return nil, err
-	}
-	in := make([]event.Interaction, len(rows))
-	for i := range rows {
-		in[i] = rows[i].interaction()
-	}
-	return in, nil
 }
