@@ -54,6 +54,7 @@ fuzz: ## fuzz tokens, HTML instrumentation and the log reader, FUZZTIME (30s) ea
 	@go test -run '^$$' -fuzz FuzzOpen -fuzztime $(FUZZTIME) ./ingest/token
 	go test -run '^$$' -fuzz FuzzInstrument -fuzztime $(FUZZTIME) ./ingest/follow
 	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./engine/wal
+	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./ingest/bulk
 
 simulate: setup ## SEEDS (1000) random histories against a model, ROUNDS (200) kill -9 of the real binary
 	@MAILWAKE_SEEDS=$(SEEDS) go test -count=1 -timeout 60m -run 'TestSimulate' -v ./engine | grep -v '^=== RUN\|--- PASS: TestSimulate/'

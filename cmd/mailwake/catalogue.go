@@ -75,6 +75,11 @@ var catalogue = map[string]known{
 	"sql_forbidden":       {403, "the statement uses what statements may not use"},
 	"sql_timeout":         {504, "the statement ran longer than it may"},
 	"sql_worker_ended":    {503, "the process that ran the statement ended"},
+	// Interactions in bulk.
+	"bulk_invalid":   {422, "the body is not whole, or not of the format that its headers name"},
+	"bulk_too_large": {413, "more rows or bytes than a request may hold"},
+	"bulk_busy":      {429, "other requests are being read; try again in a moment"},
+	"rows_invalid":   {422, "rows are wrong and nothing was recorded; rows names them"},
 
 	// Replies.
 	"message_invalid":   {422, "the body is no raw message: it has no header"},

@@ -15,6 +15,7 @@ import (
 
 	"mailwake/engine/problem"
 	"mailwake/ingest"
+	"mailwake/ingest/bulk"
 	"mailwake/ingest/follow"
 )
 
@@ -33,6 +34,7 @@ type problemBody struct {
 	Lines       int                `json:"lines,omitempty" doc:"With import_invalid: lines with a preference."`
 	FaultyLines int                `json:"faulty_lines,omitempty" doc:"With import_invalid: how many of them are faulty."`
 	Faults      []ingest.LineFault `json:"faults,omitempty" doc:"With import_invalid: the first 100 of them."`
+	Rows        []bulk.RowError    `json:"rows,omitempty" doc:"With rows_invalid: the first rows that are wrong."`
 }
 
 // Error, GetStatus and ContentType make problemBody huma's error.
@@ -67,6 +69,7 @@ func problems(logger *slog.Logger) func(huma.Context, int, string, ...error) hum
 			body.Lines, _ = p.Members["lines"].(int)
 			body.FaultyLines, _ = p.Members["faulty_lines"].(int)
 			body.Faults, _ = p.Members["faults"].([]ingest.LineFault)
+			body.Rows, _ = p.Members["rows"].([]bulk.RowError)
 			return body
 		}
 		body := &problemBody{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: codes[status], Detail: msg}

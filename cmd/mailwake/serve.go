@@ -88,6 +88,7 @@ type stack struct {
 	query  *query.DB
 	tokens *token.Ring
 	public *ingest.Public
+	judge  *classify.Classifier
 
 	replies *reply.Service
 	lmtp    *ingest.LMTP
@@ -226,8 +227,9 @@ func (s *server) openOnce(ctx context.Context) (err error) {
 		return err
 	}
 	n.closers = append(n.closers, db.Close)
-	s.stack = stack{node: n, engine: eng, query: db, tokens: ring, public: ingest.NewPublic(ingest.PublicOptions{
-		Engine: eng, Consent: n.registry, Preferences: n.registry, Tokens: ring, Classifier: classify.New(classify.Options{}), Files: n.attachments(), Logger: s.logger,
+	judge := classify.New(classify.Options{})
+	s.stack = stack{node: n, engine: eng, query: db, tokens: ring, judge: judge, public: ingest.NewPublic(ingest.PublicOptions{
+		Engine: eng, Consent: n.registry, Preferences: n.registry, Tokens: ring, Classifier: judge, Files: n.attachments(), Logger: s.logger,
 		TrustedProxies: s.listen.TrustedProxy, KeepNetwork: s.listen.KeepNetwork, MaxConns: s.listen.MaxConns,
 	})}
 	s.openReplies(&s.stack)

@@ -12,6 +12,7 @@ import (
 	"mailwake/engine/event"
 	"mailwake/engine/registry"
 	"mailwake/ingest"
+	"mailwake/ingest/bulk"
 	"mailwake/ingest/follow"
 	"mailwake/query"
 )
@@ -69,6 +70,7 @@ func register(api huma.API, st *stack, at addresses) {
 		Registry: st.node.registry, Engine: st.engine, Tokens: st.tokens, BaseURL: at.Public, Files: st.node.store,
 	})
 	ingest.RegisterAttachments(api, st.node.attachments())
+	ingest.RegisterBulk(api, st.node.registry, st.engine, &bulk.Reader{Consent: st.node.registry, Classifier: st.judge, LastIDs: st.node.registry.LastIDs})
 	ingest.RegisterReplies(api, st.node.registry, st.replies)
 	query.Register(api, query.HTTPOptions{DB: st.query, Org: func(_ context.Context, name string) (event.OrgID, error) {
 		o, err := st.node.registry.OrgByName(name)

@@ -7,6 +7,7 @@ package problem
 import (
 	"errors"
 	"fmt"
+	"net/http"
 )
 
 // Error is a problem as told to a caller. Codes are snake_case and never change
@@ -40,6 +41,18 @@ func (e *Error) Error() string {
 		return e.Code + ": " + e.Detail + ": " + e.Err.Error()
 	}
 	return e.Code + ": " + e.Detail
+}
+
+// retryAfter is what a caller who must come again is told, in seconds: longer than
+// a hiccup of a disk, shorter than people's patience.
+const retryAfter = "5"
+
+// GetHeaders returns the headers that go with the problem, for huma.
+func (e *Error) GetHeaders() http.Header {
+	if e.Status == http.StatusServiceUnavailable || e.Status == http.StatusTooManyRequests {
+		return http.Header{"Retry-After": {retryAfter}}
+	}
+	return nil
 }
 
 // Unwrap returns the cause.

@@ -1,0 +1,250 @@
+package bulk
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"mailwake/engine/classify"
+	"mailwake/engine/event"
+	"mailwake/engine/problem"
+	"mailwake/engine/registry"
+)
+
+var noon = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+
+// refuses13 is consent that recipient 13 does not give.
+type refuses13 struct{}
+
+func (refuses13) Decide(_ event.OrgID, recipient event.RecipientID, _ event.Kind) registry.Verdict {
+	return registry.Verdict{Allow: recipient != 13}
+}
+
+var judge = sync.OnceValue(func() *classify.Classifier { return classify.New(classify.Options{}) })
+
+func newReader() *Reader {
+	return &Reader{
+		Consent: refuses13{}, Classifier: judge(), Clock: func() time.Time { return noon },
+		LastIDs: func(context.Context, event.OrgID) (event.EmailID, event.RecipientID, error) { return 50, 100, nil },
+	}
+}
+
+func read(t testing.TB, format string, body []byte) Batch {
+	t.Helper()
+	b, err := newReader().Read(context.Background(), 1, format, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestNDJSONRow(t *testing.T) {
+	b := read(t, NDJSON, []byte(`{"occurred_at":"2026-07-01T14:00:00.000001+02:00","kind":"click","email_id":7,"recipient_id":9,"component":3,"id":"abc","user_agent":"Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:109.0) Gecko/20100101 Firefox/121.0","ip":"198.51.100.7"}
+
+{"occurred_at":1782900000000000,"kind":"open","email_id":7,"recipient_id":13}
+{"occurred_at":1782900000000000,"kind":"reply","email_id":7,"recipient_id":9,"actor":"bot","device":"mobile","client":"X","os":"Y","reason":"why","component":null}
+`))
+	if len(b.Errors) > 0 || b.Rows != 3 || b.NotAllowed != 1 || len(b.Events) != 2 {
+		t.Fatalf("batch %+v", b)
+	}
+	first := event.Interaction{
+		Org: 1, ID: reportedID("abc"), OccurredAt: event.At(noon) + 1, ReceivedAt: event.At(noon), Kind: event.Click, Email: 7, Recipient: 9, Component: 3,
+		Actor: event.Human, Device: event.Desktop, Client: "Firefox", OS: "Windows", Source: event.API,
+		UserAgent: "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:109.0) Gecko/20100101 Firefox/121.0",
+	}
+	if b.Events[0] != first || first.ID >= 0 {
+		t.Errorf("got  %+v\nwant %+v", b.Events[0], first)
+	}
+	second := event.Interaction{
+		Org: 1, OccurredAt: 1782900000000000, ReceivedAt: event.At(noon), Kind: event.Reply, Email: 7, Recipient: 9,
+		Actor: event.Bot, Device: event.Mobile, Client: "X", OS: "Y", Reason: "why", Source: event.API,
+	}
+	if b.Events[1] != second {
+		t.Errorf("got  %+v\nwant %+v", b.Events[1], second)
+	}
+}
+
+func TestRowFaults(t *testing.T) {
+	const good = `{"occurred_at":1782900000000000,"kind":"open","email_id":1,"recipient_id":1}`
+	with := func(member string) string { return strings.TrimSuffix(good, "}") + "," + member + "}" }
+	cases := []struct{ line, field, code string }{
+		{`nonsense`, "", codeNotJSON}, {`[1]`, "", codeNotJSON}, {`"x"`, "", codeNotJSON}, {good + good, "", codeNotJSON}, {"{\"kind\":\"\xff\"}", "", codeUTF8},
+		{`{}`, "occurred_at", codeMissing}, {`{"occurred_at":1}`, "kind", codeMissing}, {`{"occurred_at":1,"kind":"open"}`, "email_id", codeMissing},
+		{`{"occurred_at":1,"kind":"open","email_id":1}`, "recipient_id", codeMissing}, {strings.Replace(good, "1782900000000000", "null", 1), "occurred_at", codeMissing},
+		{strings.Replace(good, "1782900000000000", "5", 1), "occurred_at", codeRange}, {strings.Replace(good, "1782900000000000", `"yesterday"`, 1), "occurred_at", codeValue},
+		{strings.Replace(good, "1782900000000000", `true`, 1), "occurred_at", codeType}, {strings.Replace(good, "1782900000000000", "1e300", 1), "occurred_at", codeRange},
+		{strings.Replace(good, "open", "invalid", 1), "kind", codeValue}, {strings.Replace(good, "open", "dance", 1), "kind", codeValue},
+		{strings.Replace(good, `"open"`, "1", 1), "kind", codeType}, {strings.Replace(good, `"email_id":1`, `"email_id":51`, 1), "email_id", codeEmail},
+		{strings.Replace(good, `"email_id":1`, `"email_id":0`, 1), "email_id", codeEmail}, {strings.Replace(good, `"email_id":1`, `"email_id":-1`, 1), "email_id", codeEmail},
+		{strings.Replace(good, `"email_id":1`, `"email_id":1.5`, 1), "email_id", codeRange}, {strings.Replace(good, `"email_id":1`, `"email_id":"1"`, 1), "email_id", codeType},
+		{strings.Replace(good, `"recipient_id":1`, `"recipient_id":101`, 1), "recipient_id", codeRecipient},
+		{with(`"component":-1`), "component", codeRange}, {with(`"component":2147483648`), "component", codeRange}, {with(`"address":"a@b.c"`), "", codeField},
+		{with(`"ip":"1.2.3"`), "ip", codeValue}, {with(`"actor":"god"`), "actor", codeValue}, {with(`"device":"fridge"`), "device", codeValue},
+		{with(`"client":"` + strings.Repeat("x", maxText+1) + `"`), "client", codeLong}, {with(`"id":"` + strings.Repeat("x", maxID+1) + `"`), "id", codeLong},
+	}
+	for _, c := range cases {
+		b := read(t, NDJSON, []byte(good+"\n"+c.line+"\n"+good+"\n"))
+		want := []RowError{{Row: 1, Field: c.field, Code: c.code}}
+		if !reflect.DeepEqual(b.Errors, want) || b.Rows != 3 || b.Wrong != 1 {
+			t.Errorf("%.90s\ngot  %+v (%d rows)\nwant %+v", c.line, b.Errors, b.Rows, want)
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	line := []byte(`{"occurred_at":1782900000000000,"kind":"open","email_id":1,"recipient_id":1}` + "\n")
+	if b := read(t, NDJSON, bytes.Repeat(line, MaxRows)); len(b.Events) != MaxRows {
+		t.Errorf("%d events of %d rows", len(b.Events), MaxRows)
+	}
+	wrong := bytes.Repeat([]byte("x\n"), MaxRows)
+	if b := read(t, NDJSON, wrong); len(b.Errors) != maxErrors || b.Wrong != MaxRows {
+		t.Errorf("%d errors told, %d counted", len(b.Errors), b.Wrong)
+	}
+	for name, c := range map[string]struct {
+		format string
+		body   []byte
+		code   string
+	}{
+		"a row too many":       {NDJSON, bytes.Repeat(line, MaxRows+1), "bulk_too_large"},
+		"a wrong row too many": {NDJSON, append(wrong, "x\n"...), "bulk_too_large"},
+		"too many bytes":       {NDJSON, bytes.Repeat([]byte("\n"), MaxBytes+1), "bulk_too_large"},
+		"a long line":          {NDJSON, bytes.Repeat([]byte("x"), maxLine+1), "bulk_invalid"},
+		"no Arrow":             {Arrow, []byte("hello"), "bulk_invalid"},
+		"nothing of Arrow":     {Arrow, nil, "bulk_invalid"},
+		"another format":       {"text/csv", line, "unsupported_media_type"},
+	} {
+		_, err := newReader().Read(context.Background(), 1, c.format, bytes.NewReader(c.body))
+		if problem.Of(err).Code != c.code {
+			t.Errorf("%s: %v, want %s", name, err, c.code)
+		}
+	}
+}
+
+// TestArrowSaysTheSame sends random rows both ways and expects the same batch.
+func TestArrowSaysTheSame(t *testing.T) {
+	for seed := range uint64(50) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		var lines bytes.Buffer
+		b := newTable(rng.IntN(2) == 0)
+		for range rng.IntN(60) {
+			r := map[string]any{"occurred_at": 1782900000000000 + rng.Int64N(1e9), "kind": pick(rng, append(event.Kinds(), "dance")), "email_id": rng.Int64N(52), "recipient_id": rng.Int64N(102)}
+			for name, values := range map[string][]string{"user_agent": {"Mozilla/5.0", "curl/8"}, "ip": {"198.51.100.1", "x"}, "actor": {"bot", "human"}, "id": {"a", "b"}, "client": {"é", "z"}} {
+				if rng.IntN(3) == 0 {
+					r[name] = pick(rng, values)
+				}
+			}
+			if rng.IntN(3) == 0 {
+				r["component"] = rng.Int64N(5) - 1
+			}
+			text, err := json.Marshal(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines.Write(append(text, '\n'))
+			b.add(r)
+		}
+		got, want := read(t, Arrow, b.stream(t)), read(t, NDJSON, lines.Bytes())
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("seed %d:\nArrow  %+v\nNDJSON %+v", seed, got, want)
+		}
+	}
+}
+
+func pick(rng *rand.Rand, values []string) string { return values[rng.IntN(len(values))] }
+
+// table builds an Arrow stream, its texts dictionary-coded or not.
+type table struct {
+	names    []string
+	builders []array.Builder
+}
+
+func newTable(coded bool) *table {
+	b := &table{names: []string{"occurred_at", "email_id", "recipient_id", "component", "kind", "user_agent", "ip", "actor", "id", "client"}}
+	for i := range b.names {
+		var of arrow.DataType = arrow.BinaryTypes.String
+		switch {
+		case i == 0:
+			of = arrow.FixedWidthTypes.Timestamp_us
+		case i < 4:
+			of = arrow.PrimitiveTypes.Int64
+		case coded:
+			of = &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: arrow.BinaryTypes.String}
+		}
+		b.builders = append(b.builders, array.NewBuilder(memory.DefaultAllocator, of))
+	}
+	return b
+}
+
+func (b *table) add(r map[string]any) {
+	for i, name := range b.names {
+		v, column := r[name], b.builders[i]
+		if at, ok := column.(*array.TimestampBuilder); ok {
+			at.Append(arrow.Timestamp(v.(int64)))
+		} else if v == nil {
+			column.AppendNull()
+		} else if err := column.AppendValueFromString(fmt.Sprint(v)); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func (b *table) stream(t *testing.T) []byte {
+	var fields []arrow.Field
+	var columns []arrow.Array
+	for i, name := range b.names {
+		columns = append(columns, b.builders[i].NewArray())
+		fields = append(fields, arrow.Field{Name: name, Type: columns[i].DataType(), Nullable: true})
+	}
+	rec := array.NewRecordBatch(arrow.NewSchema(fields, nil), columns, int64(columns[0].Len()))
+	var out bytes.Buffer
+	w := ipc.NewWriter(&out, ipc.WithSchema(rec.Schema()))
+	if err := w.Write(rec); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// FuzzRead looks for bodies that crash or hang a reader.
+func FuzzRead(f *testing.F) {
+	f.Add(true, []byte(`{"occurred_at":1782900000000000,"kind":"open","email_id":1,"recipient_id":1}`))
+	f.Fuzz(func(t *testing.T, lines bool, body []byte) {
+		format := Arrow
+		if lines {
+			format = NDJSON
+		}
+		b, err := newReader().Read(context.Background(), 1, format, bytes.NewReader(body))
+		if err == nil && len(b.Errors) == 0 && b.Rows != len(b.Events)+b.NotAllowed {
+			t.Errorf("%d rows became %d events", b.Rows, len(b.Events))
+		}
+	})
+}
+
+func BenchmarkRead(b *testing.B) {
+	const rows = 10_000
+	var lines bytes.Buffer
+	for i := range rows {
+		fmt.Fprintf(&lines, `{"occurred_at":%d,"kind":"open","email_id":%d,"recipient_id":%d,"user_agent":"Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:%d.0) Gecko/20100101 Firefox/121.0"}`+"\n", 1782900000000000+i, 1+i%50, 1+i%12, i%40)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if got := read(b, NDJSON, lines.Bytes()); len(got.Events) != rows {
+			b.Fatal(len(got.Events))
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/row")
+}
