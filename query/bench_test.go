@@ -102,7 +102,7 @@ func BenchmarkKPI(b *testing.B) {
 	} {
 		b.Run(fmt.Sprint(c.name, c.params), func(b *testing.B) {
 			for b.Loop() {
-				res, err := db.KPI(b.Context(), Request{Org: 1, Name: c.name, Params: c.params})
+				res, err := db.KPI(b.Context(), Request{Org: 1, Persons: true, Name: c.name, Params: c.params})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -63,7 +63,7 @@ func TestClose(t *testing.T) {
 	if _, err := db.SQL(t.Context(), Statement{Org: 1, Text: census}); err == nil {
 		t.Error("a closed DB answers")
 	}
-	if _, err := db.KPI(t.Context(), Request{Org: 1, Name: "organisation_summary"}); problem.Of(err).Code != "query_closed" {
+	if _, err := db.KPI(t.Context(), Request{Org: 1, Persons: true, Name: "organisation_summary"}); problem.Of(err).Code != "query_closed" {
 		t.Errorf("got %v", err)
 	}
 	if got := rowsOf(t, res, nil)[0]["n"]; got != int64(1) {

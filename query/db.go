@@ -33,11 +33,13 @@ type DB struct {
 }
 
 // Request asks for a KPI. Params holds parameters by name as text; those left
-// out have the default of the catalogue.
+// out have the default of the catalogue. Without Persons, only figures about at
+// least WorkerOptions.MinPeople people each are answered.
 type Request struct {
-	Org    event.OrgID
-	Name   string
-	Params map[string]string
+	Org     event.OrgID
+	Name    string
+	Params  map[string]string
+	Persons bool
 }
 
 // Statement is one SELECT over the published tables of one organisation. With
@@ -118,23 +120,44 @@ func (db *DB) Close() error {
 func (db *DB) KPIs() []KPI { return slices.Clone(db.kpis) }
 
 // KPI answers a KPI as of now: everything acknowledged before the call counts.
-// Problems: kpi_not_found, parameter_unknown, parameter_missing,
-// parameter_invalid, feature_disabled, query_timeout, query_out_of_memory,
-// result_too_large, query_closed. The caller closes the result.
+// Problems: kpi_not_found, kpi_about_persons, parameter_unknown,
+// parameter_missing, parameter_invalid, feature_disabled, query_timeout,
+// query_out_of_memory, result_too_large, query_closed. The caller closes the
+// result.
 func (db *DB) KPI(ctx context.Context, r Request) (*Result, error) {
-	k, err := db.find(r.Name)
+	q, err := db.question(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	args, err := k.bind(r.Params, func(zone string) (bool, error) { return db.gate.knowsZone(ctx, zone) })
+	res, err := db.run(ctx, r.Org, q)
 	if err != nil {
-		return nil, err
-	}
-	res, err := db.run(ctx, r.Org, question{text: k.sql, args: args, reads: k.reads, limit: db.opts.MaxRows})
-	if err != nil {
-		return nil, fmt.Errorf("kpi %s: %w", k.Name, err)
+		return nil, fmt.Errorf("kpi %s: %w", r.Name, err)
 	}
 	return res, nil
+}
+
+// question is the statement that answers r.
+func (db *DB) question(ctx context.Context, r Request) (q question, err error) {
+	k, err := db.find(r.Name)
+	if err != nil {
+		return q, err
+	}
+	if !r.Persons && k.aboutPersons() {
+		return q, problem.New(403, "kpi_about_persons", "KPI %s is about single persons; this key may see figures of at least %d people.", k.Name, db.opts.Worker.MinPeople)
+	}
+	rules, err := db.opts.Rules(r.Org)
+	if err != nil {
+		return q, fmt.Errorf("rules: %w", err)
+	}
+	q = question{text: k.sql, reads: k.reads, limit: db.opts.MaxRows}
+	q.args, err = k.bind(r.Params, surroundings{
+		now: minuteAfter(db.opts.Clock()), zone: rules.Zone,
+		knowsZone: func(zone string) (bool, error) { return db.gate.knowsZone(ctx, zone) },
+	})
+	if !r.Persons {
+		q.text = k.forMany(db.opts.Worker.MinPeople)
+	}
+	return q, err
 }
 
 // SQL runs one SELECT of an analyst as of now, in a process of its own that holds

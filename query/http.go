@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -18,11 +19,12 @@ type HTTPOptions struct {
 	// Org resolves an organisation's name for the caller; its errors are answered as
 	// they are. Authorisation is a middleware's, before handlers run.
 	Org func(ctx context.Context, name string) (event.OrgID, error)
-	// Persons says whether the caller may see single recipients in answers to
-	// statements; nil is nobody.
+	// Persons says whether the caller may see single recipients in answers; nil is
+	// nobody.
 	Persons func(ctx context.Context, org event.OrgID) bool
-	// NoteRead hears of each statement that may show persons, before it runs.
-	NoteRead Reader
+	// NoteRead hears of each read that may show persons, before it runs; an error
+	// refuses it. Nil is for tests.
+	NoteRead func(ctx context.Context, read registry.Read) error
 }
 
 // Headers of answers with rows.
@@ -31,8 +33,8 @@ const (
 	truncatedHeader = "Mailwake-Truncated"
 )
 
-// analysts may read KPIs.
-var analysts = []registry.Role{registry.RoleAnalyst}
+// analysts may read KPIs: those of RoleAggregateAnalyst see figures of many only.
+var analysts = []registry.Role{registry.RoleAnalyst, registry.RoleAggregateAnalyst}
 
 // Problems that operations answer, beside those of the whole API.
 var (
@@ -40,7 +42,7 @@ var (
 		"feature_disabled", "format_unknown", "format_unsupported", "result_too_large", "query_closed", "query_out_of_memory",
 		"registry_busy", "registry_unavailable",
 	}
-	kpiProblems = append([]string{"kpi_not_found", "parameter_invalid", "parameter_missing", "parameter_unknown"}, rowProblems...)
+	kpiProblems = append([]string{"kpi_not_found", "kpi_about_persons", "query_timeout", "parameter_invalid", "parameter_missing", "parameter_unknown"}, rowProblems...)
 	sqlProblems = append([]string{"sql_invalid", "sql_not_select", "sql_forbidden", "sql_timeout", "sql_worker_ended"}, rowProblems...)
 )
 
@@ -120,11 +122,34 @@ func (o HTTPOptions) kpi(ctx context.Context, in *kpiInput) (*huma.StreamRespons
 		}
 		params[name] = values[0]
 	}
-	res, err := o.DB.KPI(ctx, Request{Org: org, Name: in.Name, Params: params})
+	r := Request{Org: org, Name: in.Name, Params: params, Persons: o.Persons != nil && o.Persons(ctx, org)}
+	if err := o.note(ctx, r); err != nil {
+		return nil, err
+	}
+	res, err := o.DB.KPI(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	return stream(res, format)
+}
+
+// note tells NoteRead of a KPI about single persons. One that will be refused for
+// its parameters is noted too.
+func (o HTTPOptions) note(ctx context.Context, r Request) error {
+	k, err := o.DB.find(r.Name)
+	if err != nil || !k.aboutPersons() || !r.Persons || o.NoteRead == nil {
+		return err
+	}
+	id := func(name string) int64 {
+		n, err := strconv.ParseInt(r.Params[name], 10, 64)
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	return o.NoteRead(ctx, registry.Read{
+		Org: r.Org, What: "kpi " + k.Name, Recipient: event.RecipientID(id("recipient")), Email: event.EmailID(id("email")),
+	})
 }
 
 func chosen(name, accept string) (Format, error) {

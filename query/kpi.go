@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"mailwake/engine/problem"
@@ -18,7 +20,9 @@ var kpiFiles embed.FS
 //
 //	-- title: …            also meaning, formula, unit, source; a line that
 //	--   goes on           starts with three spaces goes on
-//	-- param NAME TYPE: …  TYPE is id, count, choice or zone;
+//	-- people: COLUMN      each row is about as many people as COLUMN says;
+//	-- people: one         or about one, so that not everybody may see it
+//	-- param NAME TYPE: …  TYPE is id, count, choice, zone, time or text;
 //	-- param NAME TYPE optional: …
 //	-- param NAME TYPE = DEFAULT (CHOICE CHOICE …): …
 //	-- column NAME TYPE: …
@@ -31,6 +35,7 @@ type KPI struct {
 	Formula string   `json:"formula"`
 	Unit    string   `json:"unit"`
 	Source  string   `json:"source"`
+	People  string   `json:"people" doc:"the column that says how many people a row is about, or one: each row is about a single person"`
 	Params  []Param  `json:"params"`
 	Columns []Column `json:"columns"`
 
@@ -38,10 +43,22 @@ type KPI struct {
 	reads []string // the published tables it stands on
 }
 
+// onePerson says of a KPI that each of its rows is about a single person.
+const onePerson = "one"
+
+// aboutPersons reports whether rows are about single persons.
+func (k *KPI) aboutPersons() bool { return k.People == onePerson }
+
+// forMany returns the KPI's statement with only those rows that are about at
+// least least people. It is the one place where figures of few are withheld.
+func (k *KPI) forMany(least int) string {
+	return "SELECT * FROM (\n" + k.sql + "\n) WHERE " + k.People + " >= " + strconv.Itoa(least)
+}
+
 // Param is a parameter of a KPI.
 type Param struct {
 	Name     string   `json:"name"`
-	Type     string   `json:"type" enum:"id,count,choice,zone"`
+	Type     string   `json:"type" enum:"id,count,choice,zone,time,text"`
 	Optional bool     `json:"optional" doc:"may be left out: by default, or since no value means all"`
 	Default  string   `json:"default,omitempty"`
 	Choices  []string `json:"choices,omitempty"`
@@ -57,7 +74,7 @@ type Column struct {
 
 var (
 	headLine   = regexp.MustCompile(`^-- ([a-z]+)(?: (.*?))?: (.*)$`)
-	paramHead  = regexp.MustCompile(`^(\w+) (id|count|choice|zone)( optional)?(?: = (\S+))?(?: \(([\w ]+)\))?$`)
+	paramHead  = regexp.MustCompile(`^(\w+) (id|count|choice|zone|time|text)( optional)?(?: = (\S+))?(?: \(([\w ]+)\))?$`)
 	columnHead = regexp.MustCompile(`^(\w+) (bigint|integer|double|varchar|boolean|date|timestamp)$`)
 	reference  = regexp.MustCompile(`\$([a-z_]+)`)
 )
@@ -91,6 +108,9 @@ func parseKPI(name, text string) (KPI, error) {
 	}
 	if k.Formula == "" || k.Unit == "" || k.Source == "" {
 		return k, errors.New("formula, unit and source are required")
+	}
+	if k.People != onePerson && !slices.ContainsFunc(k.Columns, func(c Column) bool { return c.Name == k.People && c.Type == "bigint" }) {
+		return k, errors.New("people must be one, or a column of type bigint")
 	}
 	k.reads = readsOf(body)
 	return k, k.body(body)
@@ -132,6 +152,8 @@ func (k *KPI) head(line string) error {
 		k.Unit = m[3]
 	case "source":
 		k.Source = m[3]
+	case "people":
+		k.People = m[3]
 	case "param":
 		p := paramHead.FindStringSubmatch(m[2])
 		if p == nil {

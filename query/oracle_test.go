@@ -162,19 +162,26 @@ func oracleOrganisation(events []event.Interaction, emails []registry.Email) []m
 			sent[in.Email], reached[in.Recipient] = true, true
 		}
 	}
-	row := map[string]any{"emails_followed": int64(len(emails)), "emails_sent": int64(len(sent)), "people_reached": int64(len(reached))}
+	followed := 0
+	for _, e := range emails {
+		if e.Follow == registry.FollowOn {
+			followed++
+		}
+	}
+	row := map[string]any{"emails_total": int64(len(emails)), "emails_followed": int64(followed), "people": peopleIn(events), "emails_sent": int64(len(sent)), "people_reached": int64(len(reached))}
 	summary(row, pairsOf(events), perEmail, "confirmed_openers_human")
 	return []map[string]any{row}
 }
 
-func oracleEmails(events []event.Interaction, emails []registry.Email, links map[event.EmailID]int64, limit int) []map[string]any {
+func oracleEmails(events []event.Interaction, emails []registry.Email, links, attached map[event.EmailID]int64, limit int) []map[string]any {
 	rows := []map[string]any{}
 	for _, e := range slices.Backward(emails) {
 		if len(rows) == limit {
 			break
 		}
 		mine := only(events, func(in *event.Interaction) bool { return in.Email == e.ID })
-		row := map[string]any{"email_id": int64(e.ID), "subject": e.Subject, "template": e.Template, "created_at": e.CreatedAt, "links": links[e.ID], "sent_at": nil}
+		row := map[string]any{"email_id": int64(e.ID), "subject": e.Subject, "template": e.Template, "follow_state": string(e.Follow), "created_at": e.CreatedAt,
+			"links": links[e.ID], "attachments": attached[e.ID], "people": peopleIn(mine), "sent_at": nil}
 		var sentAt *event.Micros
 		for _, in := range mine {
 			if in.Kind == event.Sent {
@@ -229,7 +236,7 @@ func oracleTimeline(events []event.Interaction, bucket string, zone *time.Locati
 	}
 	rows := []map[string]any{}
 	for start, mine := range by {
-		row := map[string]any{"bucket_start": start}
+		row := map[string]any{"bucket_start": start, "people": peopleIn(mine)}
 		full := map[string]any{}
 		summary(full, pairsOf(mine), perEmail, "confirmed_openers_human")
 		for _, name := range []string{"openers_unique", "openers_human", "clickers_unique", "clickers_human"} {

@@ -6,16 +6,35 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"mailwake/engine/problem"
 )
 
-// maxCount bounds counts of rows that a KPI is asked for.
-const maxCount = 1_000_000
+const (
+	// maxCount bounds counts of rows and days that a KPI is asked for.
+	maxCount = 1_000_000
+	// maxParamText bounds a text in bytes; names of templates are shorter.
+	maxParamText = 1 << 10
+)
+
+// surroundings are what parameters are understood by.
+type surroundings struct {
+	now       time.Time // what now means, to the minute, so that answers change only so often
+	zone      string    // what organisation means as a zone
+	knowsZone func(string) (bool, error)
+}
+
+// minuteAfter is the first whole minute that is not before t: everything that has
+// happened has happened before it.
+func minuteAfter(t time.Time) time.Time {
+	return t.UTC().Add(time.Minute - 1).Truncate(time.Minute)
+}
 
 // bind turns parameters given as text into the arguments of k's statement. An
 // optional one without default is NULL.
-func (k *KPI) bind(given map[string]string, knowsZone func(string) (bool, error)) ([]any, error) {
+func (k *KPI) bind(given map[string]string, at surroundings) ([]any, error) {
 	for name := range given {
 		if !slices.ContainsFunc(k.Params, func(p Param) bool { return p.Name == name }) {
 			return nil, problem.New(400, "parameter_unknown", "KPI %s has no parameter %q; it has %s.", k.Name, name, k.paramNames())
@@ -33,7 +52,7 @@ func (k *KPI) bind(given map[string]string, knowsZone func(string) (bool, error)
 			return nil, problem.New(400, "parameter_missing", "KPI %s needs the parameter %s.", k.Name, p.Name)
 		}
 		var err error
-		if args[i], err = p.value(text, knowsZone); err != nil {
+		if args[i], err = p.value(text, at); err != nil {
 			return nil, err
 		}
 	}
@@ -51,7 +70,7 @@ func (k *KPI) paramNames() string {
 	return strings.Join(names, ", ")
 }
 
-func (p *Param) value(text string, knowsZone func(string) (bool, error)) (any, error) {
+func (p *Param) value(text string, at surroundings) (any, error) {
 	switch p.Type {
 	case "id":
 		return p.number(text, math.MaxInt64)
@@ -62,11 +81,28 @@ func (p *Param) value(text string, knowsZone func(string) (bool, error)) (any, e
 			return text, nil
 		}
 		return nil, p.invalid(text, "one of "+strings.Join(p.Choices, ", "))
-	case "zone":
-		if text == "UTC" {
-			return text, nil
+	case "time":
+		if text == "now" {
+			return at.now, nil
 		}
-		known, err := knowsZone(text)
+		t, err := time.Parse(time.RFC3339, text)
+		if err != nil || t.Year() < 2000 || t.Year() > 2199 {
+			return nil, p.invalid(text, "now or a time such as 2026-01-31T12:00:00Z")
+		}
+		return t.UTC(), nil
+	case "text":
+		if len(text) > maxParamText || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+			return nil, p.invalid("", fmt.Sprintf("a text of at most %d bytes", maxParamText))
+		}
+		return text, nil
+	case "zone":
+		if text == "organisation" {
+			text = at.zone
+		}
+		if text == "UTC" || text == "" {
+			return "UTC", nil
+		}
+		known, err := at.knowsZone(text)
 		if err != nil {
 			return nil, err
 		}

@@ -52,7 +52,7 @@ func (o HTTPOptions) sql(ctx context.Context, in *sqlInput) (*huma.StreamRespons
 		st.Limit = min(st.Limit, tableRows)
 	}
 	if st.Persons && o.NoteRead != nil {
-		if err := o.NoteRead(ctx, org); err != nil {
+		if err := o.NoteRead(ctx, registry.Read{Org: org, What: "sql"}); err != nil {
 			return nil, err
 		}
 	}

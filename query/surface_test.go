@@ -189,7 +189,7 @@ func TestFeatureDisabled(t *testing.T) {
 	for _, state := range []registry.OrgState{registry.OrgDisabled, registry.OrgTerminated, "", registry.OrgEnabled} {
 		w.setRules(func(r *Rules) { r.State = state })
 		_, err := db.SQL(t.Context(), Statement{Org: 1, Text: census})
-		_, kpiErr := db.KPI(t.Context(), Request{Org: 1, Name: "organisation_summary"})
+		_, kpiErr := db.KPI(t.Context(), Request{Org: 1, Persons: true, Name: "organisation_summary"})
 		for _, err := range []error{err, kpiErr} {
 			if p := problem.Of(err); state != registry.OrgEnabled && (p.Code != "feature_disabled" || p.Status != 409) || state == registry.OrgEnabled && err != nil {
 				t.Errorf("%s: %v", state, err)

@@ -1,12 +1,9 @@
 package query
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"time"
-
-	"mailwake/engine/event"
 )
 
 // WorkerOptions say how the statements of analysts are run: each in a process of
@@ -87,7 +84,3 @@ func (o *WorkerOptions) validate() error {
 	}
 	return nil
 }
-
-// Reader is told of each statement that may show persons, before it runs; an
-// error refuses it. It is where reads are written to an audit log.
-type Reader func(ctx context.Context, org event.OrgID) error

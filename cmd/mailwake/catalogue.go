@@ -62,6 +62,8 @@ var catalogue = map[string]known{
 
 	// KPIs and SQL.
 	"kpi_not_found":       {404, "no such KPI"},
+	"kpi_about_persons":   {403, "the KPI is about single persons, and the key may see figures of many only"},
+	"query_timeout":       {504, "the KPI took longer than it may"},
 	"parameter_invalid":   {400, "a parameter's value may not be so"},
 	"parameter_missing":   {400, "a parameter of the KPI is missing"},
 	"parameter_unknown":   {400, "the KPI has no such parameter"},

@@ -77,7 +77,5 @@ func register(api huma.API, st *stack, at addresses) {
 		return o.ID, err
 	}, Persons: func(ctx context.Context, org event.OrgID) bool {
 		return registry.PrincipalOf(ctx).May(registry.RoleAnalyst, org)
-	}, NoteRead: func(ctx context.Context, org event.OrgID) error {
-		return st.node.registry.NoteRead(ctx, registry.Read{Org: org, What: "sql"})
-	}})
+	}, NoteRead: st.node.registry.NoteRead})
 }

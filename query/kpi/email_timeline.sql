@@ -3,10 +3,12 @@
 -- formula: counts of events by the time they occurred at; a late event re-opens its bucket
 -- unit: counts; times in UTC
 -- source: interactions
+-- people: people
 -- param email id optional: only this email; without it all emails
 -- param bucket choice = hour (minute hour day week month): width of a row; weeks begin on Monday
--- param zone zone = UTC: time zone that buckets are cut in
+-- param zone zone = organisation: time zone that buckets are cut in
 -- column bucket_start timestamp: start of the bucket, in UTC
+-- column people bigint: recipients the row is about
 -- column sent bigint: sent events
 -- column bounced bigint: bounce events
 -- column opens_total bigint: all opens in the bucket, repeats included
@@ -28,41 +30,42 @@
 
 WITH placed AS (
   SELECT email_id, recipient_id, kind, actor, occurred_at,
-         timezone($zone, timezone('UTC', occurred_at)) AS local_time
+    timezone($zone, timezone('UTC', occurred_at)) AS local_time
   FROM interactions
   WHERE $email IS NULL OR email_id = $email
 ), marked AS (
-  SELECT email_id, recipient_id, kind,
-         actor IN ('human', 'proxy') AS human,
-         actor IN ('prefetch', 'scanner', 'bot') AS machine,
-         -- UTC goes its own way, since zones cost 30 times as much. Short buckets are cut
-         -- by what is past their start, so that the hour that comes twice in autumn is two.
-         CASE WHEN $zone = 'UTC' THEN date_trunc($bucket, occurred_at)
-              WHEN $bucket IN ('minute', 'hour') THEN occurred_at - (local_time - date_trunc($bucket, local_time))
-              ELSE timezone('UTC', timezone($zone, date_trunc($bucket, local_time)))
-         END AS bucket
+  SELECT recipient_id, kind, actor IN ('human', 'proxy') AS human, actor IN ('prefetch', 'scanner', 'bot') AS machine,
+    -- one value per email and recipient
+    CAST(email_id AS VARCHAR) || ' ' || CAST(recipient_id AS VARCHAR) AS pair,
+    -- UTC goes its own way, since zones cost 30 times as much. Short buckets are cut
+    -- by what is past their start, so that the hour that comes twice in autumn is two.
+    CASE WHEN $zone = 'UTC' THEN date_trunc($bucket, occurred_at)
+      WHEN $bucket IN ('minute', 'hour') THEN occurred_at - (local_time - date_trunc($bucket, local_time))
+      ELSE timezone('UTC', timezone($zone, date_trunc($bucket, local_time)))
+    END AS bucket
   FROM placed
 )
 SELECT
   bucket AS bucket_start,
-  count(*) FILTER (WHERE kind = 'sent') AS sent,
-  count(*) FILTER (WHERE kind = 'bounced') AS bounced,
-  count(*) FILTER (WHERE kind = 'open') AS opens_total,
-  count(*) FILTER (WHERE kind = 'open' AND human) AS opens_human,
-  count(*) FILTER (WHERE kind = 'open' AND machine) AS opens_machine,
-  count(DISTINCT (email_id, recipient_id)) FILTER (WHERE kind = 'open') AS openers_unique,
-  count(DISTINCT (email_id, recipient_id)) FILTER (WHERE kind = 'open' AND human) AS openers_human,
-  count(*) FILTER (WHERE kind = 'click') AS clicks_total,
-  count(*) FILTER (WHERE kind = 'click' AND human) AS clicks_human,
-  count(*) FILTER (WHERE kind = 'click' AND machine) AS clicks_machine,
-  count(DISTINCT (email_id, recipient_id)) FILTER (WHERE kind = 'click') AS clickers_unique,
-  count(DISTINCT (email_id, recipient_id)) FILTER (WHERE kind = 'click' AND human) AS clickers_human,
-  count(*) FILTER (WHERE kind = 'attachment_view') AS attachment_views_total,
-  count(*) FILTER (WHERE kind = 'attachment_view' AND human) AS attachment_views_human,
-  count(*) FILTER (WHERE kind = 'attachment_view' AND machine) AS attachment_views_machine,
-  count(*) FILTER (WHERE kind = 'reply') AS replies_total,
-  count(*) FILTER (WHERE kind = 'reply' AND human) AS replies_human,
-  count(*) FILTER (WHERE kind = 'reply' AND machine) AS replies_machine
+  count(DISTINCT recipient_id) AS people,
+  count(CASE WHEN kind = 'sent' THEN 1 END) AS sent,
+  count(CASE WHEN kind = 'bounced' THEN 1 END) AS bounced,
+  count(CASE WHEN kind = 'open' THEN 1 END) AS opens_total,
+  count(CASE WHEN kind = 'open' AND human THEN 1 END) AS opens_human,
+  count(CASE WHEN kind = 'open' AND machine THEN 1 END) AS opens_machine,
+  count(DISTINCT CASE WHEN kind = 'open' THEN pair END) AS openers_unique,
+  count(DISTINCT CASE WHEN kind = 'open' AND human THEN pair END) AS openers_human,
+  count(CASE WHEN kind = 'click' THEN 1 END) AS clicks_total,
+  count(CASE WHEN kind = 'click' AND human THEN 1 END) AS clicks_human,
+  count(CASE WHEN kind = 'click' AND machine THEN 1 END) AS clicks_machine,
+  count(DISTINCT CASE WHEN kind = 'click' THEN pair END) AS clickers_unique,
+  count(DISTINCT CASE WHEN kind = 'click' AND human THEN pair END) AS clickers_human,
+  count(CASE WHEN kind = 'attachment_view' THEN 1 END) AS attachment_views_total,
+  count(CASE WHEN kind = 'attachment_view' AND human THEN 1 END) AS attachment_views_human,
+  count(CASE WHEN kind = 'attachment_view' AND machine THEN 1 END) AS attachment_views_machine,
+  count(CASE WHEN kind = 'reply' THEN 1 END) AS replies_total,
+  count(CASE WHEN kind = 'reply' AND human THEN 1 END) AS replies_human,
+  count(CASE WHEN kind = 'reply' AND machine THEN 1 END) AS replies_machine
 FROM marked
 GROUP BY bucket
 ORDER BY bucket

@@ -1,20 +1,23 @@
 -- title: Summary of the organisation
--- meaning: One row over all followed emails: how many were sent, delivered, opened, clicked, viewed and answered,
---   by people and by machines side by side.
--- formula: delivery rate = D / S; open rate = openers / D; click rate = clickers / D; click-to-open rate =
---   clickers / confirmed openers; reply rate = repliers / D; with D = S - B. A rate without denominator is NULL.
---   A rate over D passes 1 only when a recipient whose message bounced reacted all the same.
+-- meaning: One row over all emails: how many were registered, followed and sent, and how often and by how many they
+--   were opened, clicked, viewed and answered, by people and by machines side by side.
+-- formula: delivery rate = D / S; open rate = openers / D; click rate = clickers / D; click-to-open rate = clickers /
+--   confirmed openers; reply rate = repliers / D; with D = S - B. A rate without denominator is NULL. A rate over D
+--   passes 1 only when a recipient whose message bounced reacted all the same.
 -- unit: counts; rates from 0 to 1, their numerators and denominators are columns; times in UTC
--- source: interactions, emails
--- column emails_followed bigint: emails registered as followed
+-- source: engagement, emails
+-- people: people
+-- column emails_total bigint: registered emails, followed or not
+-- column emails_followed bigint: emails that are followed
 -- column emails_sent bigint: emails with a sent event
--- column people_reached bigint: distinct recipients with a sent event
+-- column people bigint: people of whom there is any event
+-- column people_reached bigint: people with a sent event
 -- column sent bigint: recipients (each counted once per email) with a sent event: S
--- column bounced bigint: of those sent, the recipients that bounced: B
--- column delivered bigint: recipients sent and not bounced: D = S - B
+-- column bounced bigint: of those sent, the recipients (each counted once per email) that bounced: B
+-- column delivered bigint: recipients (each counted once per email) sent and not bounced: D = S - B
 -- column delivery_rate double: delivered / sent
--- column complained bigint: recipients with a complaint
--- column unsubscribed bigint: recipients with an unsubscription
+-- column complained bigint: recipients (each counted once per email) with a complaint
+-- column unsubscribed bigint: recipients (each counted once per email) with an unsubscription
 -- column opens_total bigint: all opens, repeats included; human + machine + unlabelled
 -- column opens_human bigint: opens by people: actor human or proxy
 -- column opens_machine bigint: opens by machines: actor prefetch, scanner or bot
@@ -29,10 +32,10 @@
 -- column clickers_unique bigint: recipients who clicked at least once, by anyone
 -- column clickers_human bigint: recipients who clicked at least once by a person
 -- column clickers_machine bigint: recipients who clicked at least once by a machine
+-- column confirmed_openers_human bigint: opened or clicked by a person: a click proves an open
+-- column click_to_open_rate_human double: clickers_human / confirmed_openers_human
 -- column click_rate double: clickers_unique / delivered
 -- column click_rate_human double: clickers_human / delivered
--- column confirmed_openers_human bigint: recipients whose email was opened or clicked by a person: a click proves an open
--- column click_to_open_rate_human double: clickers_human / confirmed_openers_human
 -- column attachment_views_total bigint: all attachment views, repeats included; human + machine + unlabelled
 -- column attachment_views_human bigint: attachment views by people: actor human or proxy
 -- column attachment_views_machine bigint: attachment views by machines: actor prefetch, scanner or bot
@@ -46,83 +49,17 @@
 -- column repliers_human bigint: recipients who replied at least once by a person
 -- column repliers_machine bigint: recipients who replied at least once by a machine
 -- column reply_rate double: repliers_unique / delivered
--- column reply_rate_human double: repliers_human / delivered; automatic replies are a machine's
+-- column reply_rate_human double: repliers_human / delivered
 -- column first_opened_at timestamp: first open by anyone
 -- column first_opened_at_human timestamp: first open by a person
 -- column last_opened_at timestamp: last open by anyone
 -- column last_opened_at_human timestamp: last open by a person
 
-WITH marked AS (
-  SELECT email_id, recipient_id, occurred_at, kind,
-         actor IN ('human', 'proxy') AS human,
-         actor IN ('prefetch', 'scanner', 'bot') AS machine
-  FROM interactions
-), pairs AS (
-  SELECT email_id, recipient_id,
-         count(*) FILTER (WHERE kind = 'sent') AS sends,
-         count(*) FILTER (WHERE kind = 'bounced') AS bounces,
-         count(*) FILTER (WHERE kind = 'complained') AS complaints,
-         count(*) FILTER (WHERE kind = 'unsubscribed') AS unsubscriptions,
-         count(*) FILTER (WHERE kind = 'open') AS opens,
-         count(*) FILTER (WHERE kind = 'open' AND human) AS opens_human,
-         count(*) FILTER (WHERE kind = 'open' AND machine) AS opens_machine,
-         count(*) FILTER (WHERE kind = 'click') AS clicks,
-         count(*) FILTER (WHERE kind = 'click' AND human) AS clicks_human,
-         count(*) FILTER (WHERE kind = 'click' AND machine) AS clicks_machine,
-         count(*) FILTER (WHERE kind = 'attachment_view') AS attachment_views,
-         count(*) FILTER (WHERE kind = 'attachment_view' AND human) AS attachment_views_human,
-         count(*) FILTER (WHERE kind = 'attachment_view' AND machine) AS attachment_views_machine,
-         count(*) FILTER (WHERE kind = 'reply') AS replies,
-         count(*) FILTER (WHERE kind = 'reply' AND human) AS replies_human,
-         count(*) FILTER (WHERE kind = 'reply' AND machine) AS replies_machine,
-         min(occurred_at) FILTER (WHERE kind = 'open') AS first_opened_at,
-         min(occurred_at) FILTER (WHERE kind = 'open' AND human) AS first_opened_at_human,
-         max(occurred_at) FILTER (WHERE kind = 'open') AS last_opened_at,
-         max(occurred_at) FILTER (WHERE kind = 'open' AND human) AS last_opened_at_human
-  FROM marked
-  GROUP BY email_id, recipient_id
-), summed AS (
-  SELECT count(DISTINCT email_id) FILTER (WHERE sends > 0) AS emails_sent,
-         count(DISTINCT recipient_id) FILTER (WHERE sends > 0) AS people_reached,
-         count(*) FILTER (WHERE sends > 0) AS sent,
-         count(*) FILTER (WHERE sends > 0 AND bounces > 0) AS bounced,
-         count(*) FILTER (WHERE sends > 0 AND bounces = 0) AS delivered,
-         count(*) FILTER (WHERE complaints > 0) AS complained,
-         count(*) FILTER (WHERE unsubscriptions > 0) AS unsubscribed,
-         CAST(coalesce(sum(opens), 0) AS BIGINT) AS opens_total,
-         CAST(coalesce(sum(opens_human), 0) AS BIGINT) AS opens_human,
-         CAST(coalesce(sum(opens_machine), 0) AS BIGINT) AS opens_machine,
-         count(*) FILTER (WHERE opens > 0) AS openers_unique,
-         count(*) FILTER (WHERE opens_human > 0) AS openers_human,
-         count(*) FILTER (WHERE opens_machine > 0) AS openers_machine,
-         CAST(coalesce(sum(clicks), 0) AS BIGINT) AS clicks_total,
-         CAST(coalesce(sum(clicks_human), 0) AS BIGINT) AS clicks_human,
-         CAST(coalesce(sum(clicks_machine), 0) AS BIGINT) AS clicks_machine,
-         count(*) FILTER (WHERE clicks > 0) AS clickers_unique,
-         count(*) FILTER (WHERE clicks_human > 0) AS clickers_human,
-         count(*) FILTER (WHERE clicks_machine > 0) AS clickers_machine,
-         count(*) FILTER (WHERE opens_human > 0 OR clicks_human > 0) AS confirmed_openers_human,
-         CAST(coalesce(sum(attachment_views), 0) AS BIGINT) AS attachment_views_total,
-         CAST(coalesce(sum(attachment_views_human), 0) AS BIGINT) AS attachment_views_human,
-         CAST(coalesce(sum(attachment_views_machine), 0) AS BIGINT) AS attachment_views_machine,
-         count(*) FILTER (WHERE attachment_views > 0) AS attachment_viewers_unique,
-         count(*) FILTER (WHERE attachment_views_human > 0) AS attachment_viewers_human,
-         count(*) FILTER (WHERE attachment_views_machine > 0) AS attachment_viewers_machine,
-         CAST(coalesce(sum(replies), 0) AS BIGINT) AS replies_total,
-         CAST(coalesce(sum(replies_human), 0) AS BIGINT) AS replies_human,
-         CAST(coalesce(sum(replies_machine), 0) AS BIGINT) AS replies_machine,
-         count(*) FILTER (WHERE replies > 0) AS repliers_unique,
-         count(*) FILTER (WHERE replies_human > 0) AS repliers_human,
-         count(*) FILTER (WHERE replies_machine > 0) AS repliers_machine,
-         min(first_opened_at) AS first_opened_at,
-         min(first_opened_at_human) AS first_opened_at_human,
-         max(last_opened_at) AS last_opened_at,
-         max(last_opened_at_human) AS last_opened_at_human
-  FROM pairs
-)
 SELECT
-  (SELECT count(*) FROM emails) AS emails_followed,
+  (SELECT count(*) FROM emails) AS emails_total,
+  (SELECT count(*) FROM emails WHERE follow_state = 'on') AS emails_followed,
   emails_sent,
+  people,
   people_reached,
   sent,
   bounced,
@@ -144,10 +81,10 @@ SELECT
   clickers_unique,
   clickers_human,
   clickers_machine,
-  CAST(clickers_unique AS DOUBLE) / NULLIF(delivered, 0) AS click_rate,
-  CAST(clickers_human AS DOUBLE) / NULLIF(delivered, 0) AS click_rate_human,
   confirmed_openers_human,
   CAST(clickers_human AS DOUBLE) / NULLIF(confirmed_openers_human, 0) AS click_to_open_rate_human,
+  CAST(clickers_unique AS DOUBLE) / NULLIF(delivered, 0) AS click_rate,
+  CAST(clickers_human AS DOUBLE) / NULLIF(delivered, 0) AS click_rate_human,
   attachment_views_total,
   attachment_views_human,
   attachment_views_machine,
@@ -166,4 +103,44 @@ SELECT
   first_opened_at_human,
   last_opened_at,
   last_opened_at_human
-FROM summed
+FROM (
+  SELECT
+    count(DISTINCT CASE WHEN sends > 0 THEN email_id END) AS emails_sent,
+    count(DISTINCT recipient_id) AS people,
+    count(DISTINCT CASE WHEN sends > 0 THEN recipient_id END) AS people_reached,
+    count(CASE WHEN sends > 0 THEN 1 END) AS sent,
+    count(CASE WHEN sends > 0 AND bounces > 0 THEN 1 END) AS bounced,
+    count(CASE WHEN sends > 0 AND bounces = 0 THEN 1 END) AS delivered,
+    count(CASE WHEN complaints > 0 THEN 1 END) AS complained,
+    count(CASE WHEN unsubscriptions > 0 THEN 1 END) AS unsubscribed,
+    CAST(coalesce(sum(opens), 0) AS BIGINT) AS opens_total,
+    CAST(coalesce(sum(opens_human), 0) AS BIGINT) AS opens_human,
+    CAST(coalesce(sum(opens_machine), 0) AS BIGINT) AS opens_machine,
+    count(CASE WHEN opens > 0 THEN 1 END) AS openers_unique,
+    count(CASE WHEN opens_human > 0 THEN 1 END) AS openers_human,
+    count(CASE WHEN opens_machine > 0 THEN 1 END) AS openers_machine,
+    CAST(coalesce(sum(clicks), 0) AS BIGINT) AS clicks_total,
+    CAST(coalesce(sum(clicks_human), 0) AS BIGINT) AS clicks_human,
+    CAST(coalesce(sum(clicks_machine), 0) AS BIGINT) AS clicks_machine,
+    count(CASE WHEN clicks > 0 THEN 1 END) AS clickers_unique,
+    count(CASE WHEN clicks_human > 0 THEN 1 END) AS clickers_human,
+    count(CASE WHEN clicks_machine > 0 THEN 1 END) AS clickers_machine,
+    count(CASE WHEN opens_human > 0 OR clicks_human > 0 THEN 1 END) AS confirmed_openers_human,
+    CAST(coalesce(sum(attachment_views), 0) AS BIGINT) AS attachment_views_total,
+    CAST(coalesce(sum(attachment_views_human), 0) AS BIGINT) AS attachment_views_human,
+    CAST(coalesce(sum(attachment_views_machine), 0) AS BIGINT) AS attachment_views_machine,
+    count(CASE WHEN attachment_views > 0 THEN 1 END) AS attachment_viewers_unique,
+    count(CASE WHEN attachment_views_human > 0 THEN 1 END) AS attachment_viewers_human,
+    count(CASE WHEN attachment_views_machine > 0 THEN 1 END) AS attachment_viewers_machine,
+    CAST(coalesce(sum(replies), 0) AS BIGINT) AS replies_total,
+    CAST(coalesce(sum(replies_human), 0) AS BIGINT) AS replies_human,
+    CAST(coalesce(sum(replies_machine), 0) AS BIGINT) AS replies_machine,
+    count(CASE WHEN replies > 0 THEN 1 END) AS repliers_unique,
+    count(CASE WHEN replies_human > 0 THEN 1 END) AS repliers_human,
+    count(CASE WHEN replies_machine > 0 THEN 1 END) AS repliers_machine,
+    min(first_opened_at) AS first_opened_at,
+    min(first_opened_at_human) AS first_opened_at_human,
+    max(last_opened_at) AS last_opened_at,
+    max(last_opened_at_human) AS last_opened_at_human
+  FROM engagement
+)

@@ -1,11 +1,13 @@
 -- title: Activity per recipient
--- meaning: One row per recipient who has any event, those whom a person was active for last first: what they were sent,
---   opened, clicked, viewed and answered, by people and by machines side by side.
--- formula: delivery rate = D / S; open rate = emails opened / D; click rate = emails clicked / D; click-to-open rate =
---   emails clicked / emails confirmed opened; reply rate = emails replied / D; with D = S - B, in emails of this
---   recipient. A rate without denominator is NULL. A rate over D passes 1 only when an email that bounced was opened all the same.
+-- meaning: One row per recipient who has any event, those whom a person was active for last first: what they were
+--   sent, opened, clicked, viewed and answered, by people and by machines side by side.
+-- formula: delivery rate = D / S; open rate = emails opened / D; click rate = emails clicked / D; click-to-open rate
+--   = emails clicked / emails confirmed opened; reply rate = emails replied / D; with D = S - B, in emails of this
+--   recipient. A rate without denominator is NULL. A rate over D passes 1 only when an email that bounced was opened
+--   all the same.
 -- unit: counts; rates from 0 to 1, their numerators and denominators are columns; times in UTC
--- source: interactions, recipients
+-- source: engagement, recipients
+-- people: one
 -- param recipient id optional: only this recipient
 -- param email id optional: only this email
 -- param limit count = 100: most recipients, those active last first
@@ -33,16 +35,16 @@
 -- column emails_clicked_unique bigint: emails clicked at least once, by anyone
 -- column emails_clicked_human bigint: emails clicked at least once by a person
 -- column emails_clicked_machine bigint: emails clicked at least once by a machine
+-- column emails_confirmed_opened_human bigint: opened or clicked by a person: a click proves an open
+-- column click_to_open_rate_human double: emails_clicked_human / emails_confirmed_opened_human
 -- column click_rate double: emails_clicked_unique / delivered
 -- column click_rate_human double: emails_clicked_human / delivered
--- column emails_confirmed_opened_human bigint: emails opened or clicked by a person: a click proves an open
--- column click_to_open_rate_human double: emails_clicked_human / emails_confirmed_opened_human
 -- column attachment_views_total bigint: all attachment views, repeats included; human + machine + unlabelled
 -- column attachment_views_human bigint: attachment views by people: actor human or proxy
 -- column attachment_views_machine bigint: attachment views by machines: actor prefetch, scanner or bot
--- column emails_attachment_viewed_unique bigint: emails with an attachment view at least once, by anyone
--- column emails_attachment_viewed_human bigint: emails with an attachment view at least once by a person
--- column emails_attachment_viewed_machine bigint: emails with an attachment view at least once by a machine
+-- column emails_attachment_viewed_unique bigint: emails with an attachment viewed at least once, by anyone
+-- column emails_attachment_viewed_human bigint: emails with an attachment viewed at least once by a person
+-- column emails_attachment_viewed_machine bigint: emails with an attachment viewed at least once by a machine
 -- column replies_total bigint: all replies, repeats included; human + machine + unlabelled
 -- column replies_human bigint: replies by people: actor human or proxy
 -- column replies_machine bigint: replies by machines: actor prefetch, scanner or bot
@@ -50,81 +52,51 @@
 -- column emails_replied_human bigint: emails replied to at least once by a person
 -- column emails_replied_machine bigint: emails replied to at least once by a machine
 -- column reply_rate double: emails_replied_unique / delivered
--- column reply_rate_human double: emails_replied_human / delivered; automatic replies are a machine's
+-- column reply_rate_human double: emails_replied_human / delivered
 -- column first_opened_at timestamp: first open by anyone
 -- column first_opened_at_human timestamp: first open by a person
 -- column last_opened_at timestamp: last open by anyone
 -- column last_opened_at_human timestamp: last open by a person
 
-WITH marked AS (
-  SELECT email_id, recipient_id, occurred_at, kind,
-         actor IN ('human', 'proxy') AS human,
-         actor IN ('prefetch', 'scanner', 'bot') AS machine
-  FROM interactions
-  WHERE ($email IS NULL OR email_id = $email) AND ($recipient IS NULL OR recipient_id = $recipient)
-), pairs AS (
-  SELECT email_id, recipient_id,
-         count(*) FILTER (WHERE kind = 'sent') AS sends,
-         count(*) FILTER (WHERE kind = 'bounced') AS bounces,
-         count(*) FILTER (WHERE kind = 'complained') AS complaints,
-         count(*) FILTER (WHERE kind = 'unsubscribed') AS unsubscriptions,
-         count(*) FILTER (WHERE kind = 'open') AS opens,
-         count(*) FILTER (WHERE kind = 'open' AND human) AS opens_human,
-         count(*) FILTER (WHERE kind = 'open' AND machine) AS opens_machine,
-         count(*) FILTER (WHERE kind = 'click') AS clicks,
-         count(*) FILTER (WHERE kind = 'click' AND human) AS clicks_human,
-         count(*) FILTER (WHERE kind = 'click' AND machine) AS clicks_machine,
-         count(*) FILTER (WHERE kind = 'attachment_view') AS attachment_views,
-         count(*) FILTER (WHERE kind = 'attachment_view' AND human) AS attachment_views_human,
-         count(*) FILTER (WHERE kind = 'attachment_view' AND machine) AS attachment_views_machine,
-         count(*) FILTER (WHERE kind = 'reply') AS replies,
-         count(*) FILTER (WHERE kind = 'reply' AND human) AS replies_human,
-         count(*) FILTER (WHERE kind = 'reply' AND machine) AS replies_machine,
-         min(occurred_at) FILTER (WHERE kind = 'open') AS first_opened_at,
-         min(occurred_at) FILTER (WHERE kind = 'open' AND human) AS first_opened_at_human,
-         max(occurred_at) FILTER (WHERE kind = 'open') AS last_opened_at,
-         max(occurred_at) FILTER (WHERE kind = 'open' AND human) AS last_opened_at_human,
-         max(occurred_at) FILTER (WHERE human AND kind IN ('open', 'click', 'attachment_view', 'reply')) AS active_at
-  FROM marked
-  GROUP BY email_id, recipient_id
-), active AS (
+WITH active AS (
   SELECT recipient_id,
-         max(active_at) AS last_active_at_human,
-         count(*) FILTER (WHERE sends > 0) AS sent,
-         count(*) FILTER (WHERE sends > 0 AND bounces > 0) AS bounced,
-         count(*) FILTER (WHERE sends > 0 AND bounces = 0) AS delivered,
-         count(*) FILTER (WHERE complaints > 0) AS complained,
-         count(*) FILTER (WHERE unsubscriptions > 0) AS unsubscribed,
-         CAST(coalesce(sum(opens), 0) AS BIGINT) AS opens_total,
-         CAST(coalesce(sum(opens_human), 0) AS BIGINT) AS opens_human,
-         CAST(coalesce(sum(opens_machine), 0) AS BIGINT) AS opens_machine,
-         count(*) FILTER (WHERE opens > 0) AS emails_opened_unique,
-         count(*) FILTER (WHERE opens_human > 0) AS emails_opened_human,
-         count(*) FILTER (WHERE opens_machine > 0) AS emails_opened_machine,
-         CAST(coalesce(sum(clicks), 0) AS BIGINT) AS clicks_total,
-         CAST(coalesce(sum(clicks_human), 0) AS BIGINT) AS clicks_human,
-         CAST(coalesce(sum(clicks_machine), 0) AS BIGINT) AS clicks_machine,
-         count(*) FILTER (WHERE clicks > 0) AS emails_clicked_unique,
-         count(*) FILTER (WHERE clicks_human > 0) AS emails_clicked_human,
-         count(*) FILTER (WHERE clicks_machine > 0) AS emails_clicked_machine,
-         count(*) FILTER (WHERE opens_human > 0 OR clicks_human > 0) AS emails_confirmed_opened_human,
-         CAST(coalesce(sum(attachment_views), 0) AS BIGINT) AS attachment_views_total,
-         CAST(coalesce(sum(attachment_views_human), 0) AS BIGINT) AS attachment_views_human,
-         CAST(coalesce(sum(attachment_views_machine), 0) AS BIGINT) AS attachment_views_machine,
-         count(*) FILTER (WHERE attachment_views > 0) AS emails_attachment_viewed_unique,
-         count(*) FILTER (WHERE attachment_views_human > 0) AS emails_attachment_viewed_human,
-         count(*) FILTER (WHERE attachment_views_machine > 0) AS emails_attachment_viewed_machine,
-         CAST(coalesce(sum(replies), 0) AS BIGINT) AS replies_total,
-         CAST(coalesce(sum(replies_human), 0) AS BIGINT) AS replies_human,
-         CAST(coalesce(sum(replies_machine), 0) AS BIGINT) AS replies_machine,
-         count(*) FILTER (WHERE replies > 0) AS emails_replied_unique,
-         count(*) FILTER (WHERE replies_human > 0) AS emails_replied_human,
-         count(*) FILTER (WHERE replies_machine > 0) AS emails_replied_machine,
-         min(first_opened_at) AS first_opened_at,
-         min(first_opened_at_human) AS first_opened_at_human,
-         max(last_opened_at) AS last_opened_at,
-         max(last_opened_at_human) AS last_opened_at_human
-  FROM pairs
+    max(last_active_at_human) AS last_active_at_human,
+    count(CASE WHEN sends > 0 THEN 1 END) AS sent,
+    count(CASE WHEN sends > 0 AND bounces > 0 THEN 1 END) AS bounced,
+    count(CASE WHEN sends > 0 AND bounces = 0 THEN 1 END) AS delivered,
+    count(CASE WHEN complaints > 0 THEN 1 END) AS complained,
+    count(CASE WHEN unsubscriptions > 0 THEN 1 END) AS unsubscribed,
+    CAST(coalesce(sum(opens), 0) AS BIGINT) AS opens_total,
+    CAST(coalesce(sum(opens_human), 0) AS BIGINT) AS opens_human,
+    CAST(coalesce(sum(opens_machine), 0) AS BIGINT) AS opens_machine,
+    count(CASE WHEN opens > 0 THEN 1 END) AS emails_opened_unique,
+    count(CASE WHEN opens_human > 0 THEN 1 END) AS emails_opened_human,
+    count(CASE WHEN opens_machine > 0 THEN 1 END) AS emails_opened_machine,
+    CAST(coalesce(sum(clicks), 0) AS BIGINT) AS clicks_total,
+    CAST(coalesce(sum(clicks_human), 0) AS BIGINT) AS clicks_human,
+    CAST(coalesce(sum(clicks_machine), 0) AS BIGINT) AS clicks_machine,
+    count(CASE WHEN clicks > 0 THEN 1 END) AS emails_clicked_unique,
+    count(CASE WHEN clicks_human > 0 THEN 1 END) AS emails_clicked_human,
+    count(CASE WHEN clicks_machine > 0 THEN 1 END) AS emails_clicked_machine,
+    count(CASE WHEN opens_human > 0 OR clicks_human > 0 THEN 1 END) AS emails_confirmed_opened_human,
+    CAST(coalesce(sum(attachment_views), 0) AS BIGINT) AS attachment_views_total,
+    CAST(coalesce(sum(attachment_views_human), 0) AS BIGINT) AS attachment_views_human,
+    CAST(coalesce(sum(attachment_views_machine), 0) AS BIGINT) AS attachment_views_machine,
+    count(CASE WHEN attachment_views > 0 THEN 1 END) AS emails_attachment_viewed_unique,
+    count(CASE WHEN attachment_views_human > 0 THEN 1 END) AS emails_attachment_viewed_human,
+    count(CASE WHEN attachment_views_machine > 0 THEN 1 END) AS emails_attachment_viewed_machine,
+    CAST(coalesce(sum(replies), 0) AS BIGINT) AS replies_total,
+    CAST(coalesce(sum(replies_human), 0) AS BIGINT) AS replies_human,
+    CAST(coalesce(sum(replies_machine), 0) AS BIGINT) AS replies_machine,
+    count(CASE WHEN replies > 0 THEN 1 END) AS emails_replied_unique,
+    count(CASE WHEN replies_human > 0 THEN 1 END) AS emails_replied_human,
+    count(CASE WHEN replies_machine > 0 THEN 1 END) AS emails_replied_machine,
+    min(first_opened_at) AS first_opened_at,
+    min(first_opened_at_human) AS first_opened_at_human,
+    max(last_opened_at) AS last_opened_at,
+    max(last_opened_at_human) AS last_opened_at_human
+  FROM engagement
+  WHERE ($email IS NULL OR email_id = $email) AND ($recipient IS NULL OR recipient_id = $recipient)
   GROUP BY recipient_id
   ORDER BY last_active_at_human DESC NULLS LAST, recipient_id
   LIMIT $limit
@@ -154,10 +126,10 @@ SELECT
   active.emails_clicked_unique,
   active.emails_clicked_human,
   active.emails_clicked_machine,
-  CAST(active.emails_clicked_unique AS DOUBLE) / NULLIF(active.delivered, 0) AS click_rate,
-  CAST(active.emails_clicked_human AS DOUBLE) / NULLIF(active.delivered, 0) AS click_rate_human,
   active.emails_confirmed_opened_human,
   CAST(active.emails_clicked_human AS DOUBLE) / NULLIF(active.emails_confirmed_opened_human, 0) AS click_to_open_rate_human,
+  CAST(active.emails_clicked_unique AS DOUBLE) / NULLIF(active.delivered, 0) AS click_rate,
+  CAST(active.emails_clicked_human AS DOUBLE) / NULLIF(active.delivered, 0) AS click_rate_human,
   active.attachment_views_total,
   active.attachment_views_human,
   active.attachment_views_machine,
