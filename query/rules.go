@@ -40,9 +40,6 @@ func Purposes() [4]event.Kind {
 	return [...]event.Kind{event.Open, event.Click, event.AttachmentView, event.Reply}
 }
 
-// purposeColumns are the columns of the tables of consent, in the order of Purposes.
-var purposeColumns = [...]string{"opens", "clicks", "views", "replies"}
-
 // readable refuses what Rules do not let anybody read.
 func (r *Rules) readable() error {
 	switch r.State {
