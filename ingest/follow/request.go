@@ -77,6 +77,7 @@ type Message struct {
 	HTML        string    `json:"html,omitempty"`
 	MIME        []byte    `json:"mime,omitempty" doc:"The whole message in base64, to be sent to this address only."`
 	MessageID   string    `json:"message_id,omitempty" doc:"Message-ID that attributes replies; set it when you build the message. In mime it is set already."`
+	Preferences string    `json:"preference_url,omitempty" doc:"The recipient's page to see and change what is collected of them. Whoever has it can."`
 	Attach      []FileOut `json:"attach,omitempty" doc:"Files that you have to attach, since this output cannot."`
 }
 

@@ -33,6 +33,9 @@ func (w *writer) message(ctx context.Context, c token.Claims, to Recipient, allo
 		return Message{}, fmt.Errorf("follow: %w", err)
 	}
 	m := Message{RecipientID: int64(c.Recipient), Address: to.Address, Purposes: append([]string{}, allowed.Names()...)}
+	if c.Recipient != 0 {
+		m.Preferences = w.service.Tokens.PreferenceURL(w.base.text, c.Org, c.Recipient)
+	}
 	if allowed.Has(registry.PurposeReply) {
 		m.MessageID = w.service.Tokens.MessageID(c, w.base.host())
 	}

@@ -327,3 +327,51 @@ func TestSubjectAndAuthor(t *testing.T) {
 	w.must(w.acme, text("From: bob@example.com", "Subject: Re: Old news"), reply.NotAttributed) // too long ago
 	w.must(w.other, text("From: bob@example.com", "Subject: Re: Offer"), reply.NotAttributed)   // did not ask for it
 }
+
+func (w *world) set(org event.OrgID, recipient event.RecipientID, purpose registry.Purpose, state registry.Preference) {
+	w.t.Helper()
+	err := w.reg.SetPreferences(context.Background(), org, []registry.PreferenceChange{{
+		Subject: registry.OfRecipient(recipient), Purposes: registry.PurposesOf(purpose), State: state,
+	}}, registry.Proof{Source: "test", Actor: registry.BySystem()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Either may refuse: the recipient whose reply it is, and whoever else wrote it.
+func TestConsent(t *testing.T) {
+	w := newWorld(t)
+	w.send(w.acme, "Second", "dan@example.com") // dan 3
+	from := func(who string) string {
+		return text("From: "+who+"@example.com", "In-Reply-To: "+w.parent(w.acme, 1, 1))
+	}
+	for i, step := range []struct {
+		recipient     event.RecipientID
+		purpose       registry.Purpose
+		state         registry.Preference
+		bob, cy, dan  reply.Outcome
+		eve, atOthers reply.Outcome
+	}{
+		{1, registry.PurposeOpen, registry.Denied, reply.Recorded, reply.Recorded, reply.Recorded, reply.Recorded, reply.Recorded},
+		{1, registry.PurposeReply, registry.Denied, reply.NotAllowed, reply.Recorded, reply.NotAllowed, reply.NotAllowed, reply.Recorded},
+		{1, registry.PurposeReply, registry.Allowed, reply.Recorded, reply.Recorded, reply.Recorded, reply.Recorded, reply.Recorded},
+		{3, registry.PurposeReply, registry.Denied, reply.Recorded, reply.Recorded, reply.NotAllowed, reply.Recorded, reply.Recorded},
+		{2, registry.PurposeReply, registry.Denied, reply.Recorded, reply.NotAllowed, reply.NotAllowed, reply.Recorded, reply.Recorded},
+	} {
+		w.set(w.acme, step.recipient, step.purpose, step.state)
+		before := len(w.recorded(w.acme))
+		want := 0
+		for who, outcome := range map[string]reply.Outcome{"bob": step.bob, "cy": step.cy, "dan": step.dan, "eve": step.eve} {
+			if r := w.must(w.acme, from(who), outcome); r.Outcome != outcome {
+				t.Errorf("step %d, %s", i, who)
+			}
+			if outcome == reply.Recorded {
+				want++
+			}
+		}
+		w.must(w.other, text("From: bob@example.com", "In-Reply-To: "+w.parent(w.other, 1, 1)), step.atOthers)
+		if got := len(w.recorded(w.acme)) - before; got != want {
+			t.Errorf("step %d: %d recorded, want %d", i, got, want)
+		}
+	}
+}
