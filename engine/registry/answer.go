@@ -73,7 +73,8 @@ func workOut(ctx context.Context, db bun.IDB, org event.OrgID, recipients []even
 
 // putAnswers stores the answers that differ from the draft's and returns how many.
 func putAnswers(ctx context.Context, tx bun.Tx, next *draft, org event.OrgID, recipients []event.RecipientID, answers map[event.RecipientID]Answers, now event.Micros) (changed int, err error) {
-	update, err := tx.PrepareContext(ctx, "UPDATE recipients SET answer = ?, answered_at = ? WHERE org_id = ? AND id = ?")
+	update, err := tx.PrepareContext(ctx, `UPDATE recipients SET answered_at = CASE WHEN answer & ? = ? THEN answered_at ELSE ? END, answer = ?
+		WHERE org_id = ? AND id = ?`)
 	if err != nil {
 		return 0, fmt.Errorf("prepare to store answers: %w", err)
 	}
@@ -83,7 +84,7 @@ func putAnswers(ctx context.Context, tx bun.Tx, next *draft, org event.OrgID, re
 		if is == was {
 			continue
 		}
-		if _, err := update.ExecContext(ctx, is.packed(), int64(now), int64(org), int64(id)); err != nil {
+		if _, err := update.ExecContext(ctx, int64(AllPurposes), int64(is.Denied), int64(now), is.packed(), int64(org), int64(id)); err != nil {
 			return 0, fmt.Errorf("store answers: %w", err)
 		}
 		next.consentOf(org).put(id, was, is)

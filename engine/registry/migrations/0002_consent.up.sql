@@ -66,6 +66,7 @@ CREATE INDEX person_addresses_by_recipient ON person_addresses (org_id, recipien
 
 -- answer is what follows from all preferences that reach the address, so that
 -- opening the registry need not work it out again: denied + 16 * allowed.
+-- answered_at is when what it denies last changed.
 ALTER TABLE recipients ADD COLUMN allowed INTEGER NOT NULL DEFAULT 0 CHECK (allowed BETWEEN 0 AND 15);
 ALTER TABLE recipients ADD COLUMN denied INTEGER NOT NULL DEFAULT 0 CHECK (denied BETWEEN 0 AND 15 AND allowed & denied = 0);
 ALTER TABLE recipients ADD COLUMN answer INTEGER NOT NULL DEFAULT 0 CHECK (answer BETWEEN 0 AND 255);
