@@ -42,16 +42,26 @@ func reanswer(ctx context.Context, tx bun.Tx, next *draft, org event.OrgID, reci
 	return nil
 }
 
-// workOut joins, for each recipient, its own preference, those of everybody who
-// has the address, and their accounts' refusals.
-func workOut(ctx context.Context, db bun.IDB, org event.OrgID, recipients []event.RecipientID) (map[event.RecipientID]Answers, error) {
-	rows, err := db.QueryContext(ctx, `SELECT r.id, r.allowed, CASE r.erased_at WHEN 0 THEN r.denied ELSE 15 END,
+// CROSS JOIN keeps SQLite from any order but from the list to what is wanted.
+const (
+	answersQuery = `SELECT r.id, r.allowed, CASE r.erased_at WHEN 0 THEN r.denied ELSE 15 END,
 			coalesce(p.allowed, 0), coalesce(p.denied, 0) | coalesce(a.denied, 0)
 		FROM json_each(?) AS wanted
 		CROSS JOIN recipients AS r ON r.org_id = ? AND r.id = wanted.value
 		LEFT JOIN person_addresses AS pa ON pa.org_id = r.org_id AND pa.recipient_id = r.id
 		LEFT JOIN people AS p ON p.org_id = pa.org_id AND p.id = pa.person_id
-		LEFT JOIN people AS a ON a.org_id = p.org_id AND a.id = p.account_id`, jsonList(recipients), org)
+		LEFT JOIN people AS a ON a.org_id = p.org_id AND a.id = p.account_id`
+	reachedQuery = `SELECT pa.recipient_id FROM json_each(?) AS wanted
+			CROSS JOIN person_addresses AS pa ON pa.org_id = ? AND pa.person_id = wanted.value
+		UNION ALL SELECT pa.recipient_id FROM json_each(?) AS wanted
+			CROSS JOIN people AS c ON c.org_id = ? AND c.account_id = wanted.value
+			CROSS JOIN person_addresses AS pa ON pa.org_id = c.org_id AND pa.person_id = c.id`
+)
+
+// workOut joins, for each recipient, its own preference, those of everybody who
+// has the address, and their accounts' refusals.
+func workOut(ctx context.Context, db bun.IDB, org event.OrgID, recipients []event.RecipientID) (map[event.RecipientID]Answers, error) {
+	rows, err := db.QueryContext(ctx, answersQuery, jsonList(recipients), org)
 	if err != nil {
 		return nil, fmt.Errorf("work out preferences: %w", err)
 	}
@@ -94,16 +104,12 @@ func putAnswers(ctx context.Context, tx bun.Tx, next *draft, org event.OrgID, re
 }
 
 // addressesOf returns the recipients that these people's preferences reach: their
-// own addresses, and those of the contacts of the accounts among them.
+// own addresses, and those of the contacts of the accounts among them; some twice.
 func addressesOf(ctx context.Context, db bun.IDB, org event.OrgID, people []PersonID) (out []event.RecipientID, err error) {
 	for part := range slices.Chunk(people, idsPerStatement) {
 		list := jsonList(part)
 		var ids []event.RecipientID
-		err := db.NewRaw(`SELECT pa.recipient_id FROM json_each(?) AS wanted
-				CROSS JOIN person_addresses AS pa ON pa.org_id = ? AND pa.person_id = wanted.value
-			UNION SELECT pa.recipient_id FROM json_each(?) AS wanted
-				CROSS JOIN people AS c ON c.org_id = ? AND c.account_id = wanted.value
-				CROSS JOIN person_addresses AS pa ON pa.org_id = c.org_id AND pa.person_id = c.id`, list, org, list, org).Scan(ctx, &ids)
+		err := db.NewRaw(reachedQuery, list, org, list, org).Scan(ctx, &ids)
 		if err != nil {
 			return nil, fmt.Errorf("find people's addresses: %w", err)
 		}

@@ -143,11 +143,12 @@ func unpacked(n int) Answers {
 	return Answers{Denied: Purposes(n) & AllPurposes, Allowed: Purposes(n>>numPurposes) & AllPurposes}
 }
 
+const answeredRecipients = "SELECT org_id, answer, id FROM recipients INDEXED BY recipients_answered WHERE answer <> 0 ORDER BY org_id, answer, id"
+
 // loadConsent fills the draft's sets. The index it reads is ordered by answer and
 // holds answered recipients only.
 func loadConsent(ctx context.Context, db *bun.DB, d *draft) error {
-	rows, err := db.QueryContext(ctx, `SELECT org_id, answer, id FROM recipients INDEXED BY recipients_answered
-		WHERE answer <> 0 ORDER BY org_id, answer, id`)
+	rows, err := db.QueryContext(ctx, answeredRecipients)
 	if err != nil {
 		return fmt.Errorf("read preferences: %w", err)
 	}

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"runtime"
@@ -135,7 +134,7 @@ func TestRefusalsAreSmall(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	perRefusal := float64(int64(after.HeapAlloc)-int64(before.HeapAlloc)) / refusals
-	t.Log(fmt.Sprintf("%.2f bytes per refusal", perRefusal))
+	t.Logf("%.2f bytes per refusal", perRefusal)
 	if perRefusal > 4 {
 		t.Errorf("%.2f bytes per refusal", perRefusal)
 	}

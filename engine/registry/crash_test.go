@@ -27,12 +27,20 @@ func TestCrashHistories(t *testing.T) {
 			acme := org(t, r, "acme")
 			emails := 0
 			people := map[string]event.RecipientID{}
+			refused, refusals := map[string]bool{}, int64(0)
 			for range 25 {
 				var to []string
 				for _, n := range rng.Perm(30)[:1+rng.IntN(4)] {
 					to = append(to, fmt.Sprintf("u%d@example.com", n))
 				}
-				switch rng.IntN(5) {
+				switch rng.IntN(6) {
+				case 5:
+					if people[to[0]] == 0 {
+						people[to[0]] = event.RecipientID(len(people) + 1)
+					}
+					refused[to[0]] = !refused[to[0]]
+					prefer(t, r, acme, PreferenceChange{Address: to[0], Purposes: AllPurposes, State: map[bool]Preference{true: Denied}[refused[to[0]]]})
+					refusals++
 				case 0:
 					image := crash(t, r, path, acme, mail(to...))
 					r.Close()
@@ -46,6 +54,9 @@ func TestCrashHistories(t *testing.T) {
 						t.Fatalf("email id %d, want %d", e.ID, emails)
 					}
 					for i, p := range e.Recipients {
+						if p.Blocks != refused[to[i]] {
+							t.Fatalf("%s blocks: %v", to[i], p.Blocks)
+						}
 						if people[to[i]] == 0 {
 							people[to[i]] = event.RecipientID(len(people) + 1)
 						}
@@ -57,6 +68,14 @@ func TestCrashHistories(t *testing.T) {
 			}
 			if err := r.Check(t.Context()); err != nil {
 				t.Error(err)
+			}
+			for a, id := range people {
+				if r.Decide(acme, id, event.Open).Allow == refused[a] {
+					t.Errorf("%s: refused %v, and so not decided", a, refused[a])
+				}
+			}
+			if n, err := r.VerifyLedger(t.Context(), acme); err != nil || n != refusals {
+				t.Errorf("%d entries, want %d, %v", n, refusals, err)
 			}
 			if list, err := r.Emails(t.Context(), acme, maxListing, 0); err != nil || len(list) != emails {
 				t.Errorf("%d emails stored, want %d, %v", len(list), emails, err)
@@ -81,6 +100,10 @@ func crash(t *testing.T, r *Registry, path string, org event.OrgID, in NewEmail)
 	powerLoss := errors.New("power loss")
 	err = r.change(t.Context(), "crash", func(tx bun.Tx, next *draft) error {
 		if _, err := registerEmail(t.Context(), tx, next, org, &in, keys, 1); err != nil {
+			return err
+		}
+		refusal := newPreference{PreferenceChange: PreferenceChange{Address: keys[0], Purposes: AllPurposes, State: Denied}, key: keys[0]}
+		if err := setPreferences(t.Context(), tx, next, org, []newPreference{refusal}, Proof{Source: "test", Actor: BySystem()}, 1); err != nil {
 			return err
 		}
 		for _, suffix := range []string{"", "-wal"} {

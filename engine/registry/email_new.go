@@ -52,8 +52,8 @@ func (in *NewEmail) prepare() (keys []string, err error) {
 	if fault := textFault(in.Template, MaxTemplate, true); fault != "" {
 		return nil, problem.New(422, "template_invalid", "The template's name %s.", fault)
 	}
-	if fault := textFault(in.WhyNot, maxReasonBytes, true); fault != "" {
-		return nil, problem.New(422, "reason_invalid", "The reason %s.", fault)
+	if len(in.WhyNot) > maxReasonBytes || strings.Trim(in.WhyNot, "abcdefghijklmnopqrstuvwxyz_") != "" {
+		return nil, problem.New(422, "reason_invalid", "A reason is a name of at most %d letters from a to z and underscores.", maxReasonBytes)
 	}
 	if err := checkLinks(in.Links); err != nil {
 		return nil, err

@@ -104,6 +104,9 @@ func TestQueriesGoByIndex(t *testing.T) {
 	keys := slices.Repeat([]string{"a@example.com"}, rowsPerStatement)
 	for name, tc := range map[string]struct{ query, want string }{
 		"recipients by address": {lookUp(r.reader, 1, keys).String(), "r USING INDEX sqlite_autoindex_recipients_2 (org_id=? AND address_key=?)"},
+		"email changes":         {r.page(&[]emailRow{}, 1).Where("change > 5").Order("change").String(), "e USING INDEX emails_by_change (org_id=? AND change>?)"},
+		"ledger":                {r.page(&[]ledgerRow{}, 1).Where("seq > 5").Order("seq").String(), "cl USING PRIMARY KEY (org_id=? AND seq>?)"},
+		"people by external id": {"SELECT * FROM people WHERE org_id = 1 AND kind = 'lead' AND external_id = 'x'", "people USING INDEX sqlite_autoindex_people_2 (org_id=? AND kind=? AND external_id=?)"},
 		"emails":                {r.page(&[]emailRow{}, 1).Where("id > 5").Order("id").String(), "e USING PRIMARY KEY (org_id=? AND id>?)"},
 		"links": {r.page(&[]linkRow{}, 1).Where("(email_id, ordinal) > (5, 9)").Order("email_id", "ordinal").String(),
 			"l USING PRIMARY KEY (org_id=? AND (email_id,ordinal)>(?,?))"},
@@ -112,6 +115,22 @@ func TestQueriesGoByIndex(t *testing.T) {
 	} {
 		if got := plan(t, r, tc.query); !strings.HasSuffix(got, "SEARCH "+tc.want) || strings.Contains(got, "TEMP") {
 			t.Errorf("%s: %s, want %s", name, got, tc.want)
+		}
+	}
+}
+
+// TestConsentGoesByIndex allows two scans: of the list asked for, and of the index
+// that holds nothing but what is loaded.
+func TestConsentGoesByIndex(t *testing.T) {
+	r := fresh(t)
+	for name, query := range map[string]string{
+		"answers": r.reader.NewRaw(answersQuery, "[]", 1).String(), "reached": r.reader.NewRaw(reachedQuery, "[]", 1, "[]", 1).String(), "load": answeredRecipients,
+	} {
+		for line := range strings.Lines(plan(t, r, query)) {
+			if !strings.HasPrefix(line, "SEARCH") && !strings.HasPrefix(line, "SCAN wanted") && !strings.HasPrefix(line, "SCAN recipients USING COVERING INDEX recipients_answered") &&
+				!slices.Contains([]string{"COMPOUND QUERY", "LEFT-MOST SUBQUERY", "UNION ALL"}, strings.TrimSpace(line)) {
+				t.Errorf("%s: %s", name, line)
+			}
 		}
 	}
 }

@@ -1,18 +1,27 @@
-// Package registry owns identities: organisations, the people mail is sent to,
-// followed emails with their recipients and links, and API keys. It is the only
-// place where addresses, names and subjects are kept.
+// Package registry owns identities and what may be done with them: organisations,
+// their people, what these allow and refuse, emails with their recipients, links
+// and attachments, and API keys. It is the only place where addresses, names and
+// subjects are kept.
 //
-// It has three types to know: Registry, the store on disk; Snapshot, what the
-// hot path may ask without IO; and Verdict, the answer to "may this interaction
-// be recorded".
+// It has four types to know: Registry, the store on disk; Snapshot, what the hot
+// path may ask without IO; Verdict, the answer to "may this interaction be
+// recorded"; and Consent, the same for readers of many rows.
 //
-//	CreateOrg, SetPreferences, CreateKey, …     RegisterEmail
+//	CreateOrg, ChangeOrg, SetPreferences,       RegisterEmail
+//	PutPeople, CreateKey, …                          │
 //	             │                                   │
 //	      one transaction ── commit ──┐       one transaction
 //	             │                    │              │
 //	          SQLite            new Snapshot       SQLite ──► EmailsSince, RecipientsSince,
 //	                                  │                       LinksSince, EmailRecipientsSince
-//	                    Decide, Authenticate (atomic pointer, no lock, no IO)
+//	             Decide, Consent, Authenticate (atomic pointer, no lock, no IO)
+//
+// A preference belongs to a subject, a person or an address, and changes by
+// SetPreferences only, which adds to the organisation's ledger:
+//
+//	account ─ refusals ─┐
+//	contact, lead ──────┼─ strictest ─► answer of each address ─► Roaring bitmaps
+//	address itself ─────┘               (stored with it)          in the Snapshot
 //
 // Ids are dense per organisation from 1 and come from counters that move in the
 // transaction that uses them, so a rolled-back transaction leaves no gap and no
