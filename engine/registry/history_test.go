@@ -69,7 +69,7 @@ func TestHistories(t *testing.T) {
 }
 
 // histories is the number of seeds: a few seconds' worth. Thousands were run.
-const histories = 100
+const histories = 60
 
 func (h *history) open() {
 	h.r = open(h.T, h.path, func(o *Options) { o.Clock = h.clock.Now })

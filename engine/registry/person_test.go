@@ -126,9 +126,9 @@ func TestPreferenceFaults(t *testing.T) {
 		change PreferenceChange
 		code   string
 	}{
-		"no subject":       {PreferenceChange{Purposes: 1, State: Denied}, "subject_invalid"},
-		"two subjects":     {PreferenceChange{Address: "a@example.com", Subject: OfPerson(1), Purposes: 1}, "subject_invalid"},
-		"subject":          {PreferenceChange{Subject: Subject{"secret", 1}, Purposes: 1}, "subject_invalid"},
+		"no subject":       {PreferenceChange{Purposes: 1, State: Denied}, "preference_subject_invalid"},
+		"two subjects":     {PreferenceChange{Address: "a@example.com", Subject: OfPerson(1), Purposes: 1}, "preference_subject_invalid"},
+		"subject":          {PreferenceChange{Subject: Subject{"secret", 1}, Purposes: 1}, "preference_subject_invalid"},
 		"no purpose":       {PreferenceChange{Address: "a@example.com", State: Denied}, "preference_invalid"},
 		"purpose":          {PreferenceChange{Address: "a@example.com", Purposes: 16, State: Denied}, "preference_invalid"},
 		"state":            {PreferenceChange{Address: "a@example.com", Purposes: 1, State: 3}, "preference_invalid"},
@@ -172,7 +172,7 @@ func TestPreferenceFaults(t *testing.T) {
 		t.Error("a refused change left an address behind")
 	}
 	_, err := r.Preferences(t.Context(), acme, Subject{})
-	wantCode(t, err, "subject_invalid")
+	wantCode(t, err, "preference_subject_invalid")
 	_, err = r.Preferences(t.Context(), acme, OfPerson(1))
 	wantCode(t, err, "person_not_found")
 	if err := r.SetPreferences(t.Context(), acme, nil, proof); err != nil {
