@@ -171,6 +171,7 @@ func (s *server) live(ctx context.Context, gate *gate, publicLn, privateLn, lmtp
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.stack.public.Serve(gctx, publicLn) })
 	g.Go(func() error { return s.stack.engine.Run(gctx) })
+	g.Go(func() error { return s.sweepAttachments(gctx) })
 	g.Go(func() error { return s.serveReplies(gctx, lmtpLn) })
 	err = g.Wait()
 	s.phase.Store("shutting down")

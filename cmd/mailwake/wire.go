@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"path/filepath"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -46,6 +47,32 @@ func (n *node) attachments() *ingest.Attachments {
 	return &ingest.Attachments{
 		Registry: n.registry, Store: n.store, TempDir: filepath.Join(n.flags.Data, "tmp"),
 		Prefix: func(org string) string { return n.lake.Prefix(org) + "attachments/" },
+	}
+}
+
+// sweepEvery is the pause between looks for attachments that nobody sent, which
+// are a month old when they go.
+const sweepEvery = 24 * time.Hour
+
+// sweepAttachments removes abandoned attachments until ctx ends.
+func (s *server) sweepAttachments(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		n, err := s.stack.node.attachments().Sweep(ctx, time.Now())
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			s.logger.Warn("abandoned attachments are left for the next time", "error", err)
+		case n > 0:
+			s.logger.Info("abandoned attachments removed", "count", n)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
 	}
 }
 
