@@ -117,7 +117,7 @@ func RegisterConsent(api huma.API, reg *registry.Registry) {
 		Summary:     "Record preferences with their proof: all of them or none",
 		Description: "Each change becomes an entry of the consent ledger. The next interaction obeys.",
 		Metadata: map[string]any{"roles": crm, "problems": append([]string{
-			"preference_invalid", "proof_invalid", "preference_subject_invalid", "person_not_found", "recipient_not_found", "address_invalid"}, changes...)},
+			"preference_invalid", "proof_invalid", "preference_subject_invalid", "person_not_found", "recipient_not_found", "address_invalid", "addresses_exhausted"}, changes...)},
 	}, func(ctx context.Context, in *changeInput) (*body[LedgerHead], error) {
 		org, err := reg.OrgByName(in.Org)
 		if err != nil {

@@ -75,7 +75,7 @@ func registerTransfer(api huma.API, reg *registry.Registry) {
 			"follow, or open, click, attachment, reply; evidence. The body is read as it arrives, up to 16 MiB. Every faulty line is found: the problem counts them and lists the first 100.",
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"text/csv": text, "application/x-ndjson": text}},
 		Metadata: map[string]any{"problems": append([]string{
-			"import_invalid", "proof_invalid", "too_many_changes"}, changes...)},
+			"import_invalid", "proof_invalid", "too_many_changes", "addresses_exhausted"}, changes...)},
 	}, func(ctx context.Context, in *importInput) (*body[Imported], error) {
 		org, err := reg.OrgByName(in.Org)
 		if err != nil {

@@ -122,7 +122,7 @@ var followProblems = append([]string{
 	"message_too_large", "message_invalid", "message_too_complex", "sender_invalid", "subject_invalid", "template_invalid", "reason_invalid",
 	"list_unsubscribe_invalid", "recipients_missing", "recipients_invalid", "recipient_invalid", "recipient_duplicate", "too_many_recipients",
 	"too_many_links", "link_invalid", "too_many_attachments", "attachment_duplicate", "attachment_unknown", "invalid_utf8",
-	"feature_disabled", "email_not_found", "email_not_blocked", "log_full", "shutting_down", "storage_unavailable",
+	"feature_disabled", "email_not_found", "email_not_blocked", "addresses_exhausted", "log_full", "shutting_down", "storage_unavailable",
 }, changes...)
 
 func sendersWith(problems ...string) map[string]any {

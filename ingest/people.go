@@ -69,7 +69,7 @@ func RegisterPeople(api huma.API, reg *registry.Registry) {
 		Summary:     "Create a person, or replace what is known of one",
 		Description: "Preferences set for the person or for their addresses stay.",
 		Metadata: map[string]any{"roles": crm, "problems": append([]string{
-			"feature_disabled", "person_invalid", "person_account_invalid", "address_invalid", "too_many_addresses"}, changes...)},
+			"feature_disabled", "person_invalid", "person_account_invalid", "address_invalid", "too_many_addresses", "addresses_exhausted"}, changes...)},
 	}, func(ctx context.Context, in *putPersonInput) (*body[Person], error) {
 		org, err := reg.OrgByName(in.Org)
 		if err != nil {

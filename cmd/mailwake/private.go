@@ -25,7 +25,7 @@ func newAPI(mux *http.ServeMux, reg *registry.Registry, logger *slog.Logger) hum
 	config.CreateHooks = nil
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer"}}
 	config.Security = []map[string][]string{{"key": {}}}
-	config.OnAddOperation = append(config.OnAddOperation, documentProblems, documentRoles)
+	config.OnAddOperation = append(config.OnAddOperation, documentProblems, documentBodies, documentRoles)
 	api := humago.New(newVerbMux(mux), config)
 	api.UseMiddleware(authenticate(api, reg))
 	return api

@@ -166,6 +166,14 @@ func documentProblems(doc *huma.OpenAPI, op *huma.Operation) {
 	}
 }
 
+// documentBodies leaves out the media type that comes from a handler's wish to see
+// the bytes of its JSON.
+func documentBodies(_ *huma.OpenAPI, op *huma.Operation) {
+	if op.RequestBody != nil && op.RequestBody.Content["application/json"] != nil {
+		delete(op.RequestBody.Content, "application/octet-stream")
+	}
+}
+
 // documentRoles says which roles may call an operation.
 func documentRoles(_ *huma.OpenAPI, op *huma.Operation) {
 	if op.Extensions == nil {

@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asBinary) == "1" {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}
-	os.Exit(m.Run())
+	http.DefaultTransport = conformity
+	os.Exit(conformity.report(os.Stderr, m.Run()))
 }
 
 // patience bounds every wait of the tests for another process.
@@ -237,7 +238,7 @@ func (p *process) follow(subject, html string, n int) followResponse {
 var noRedirect = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	Timeout:       patience,
-	Transport:     &http.Transport{MaxIdleConnsPerHost: 64},
+	Transport:     &checked{RoundTripper: &http.Transport{MaxIdleConnsPerHost: 64}, found: conformity.found},
 }
 
 // ask sends one request to the public plane.

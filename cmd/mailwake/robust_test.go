@@ -73,7 +73,7 @@ func TestBadInput(t *testing.T) {
 		{"invalid UTF-8", emails, p.key, bytes.Replace(ok, []byte("hi"), []byte{'h', 0xff}, 1), 422, "invalid_utf8"},
 		{"too many recipients", emails, p.key, mailTo("<p>x</p>", 10_001), 422, "too_many_recipients"},
 		{"copies too large", emails, p.key, mailTo(strings.Repeat("<p>x</p>", 1<<17), 100), 413, "output_too_large"},
-		{"no recipient", emails, p.key, []byte(`{"from":"a@acme.example","to":[],"html":"x"}`), 422, "invalid_request"},
+		{"no recipient", emails, p.key, []byte(`{"from":"a@acme.example","to":[],"html":"x"}`), 422, "recipients_missing"},
 		{"bad recipient", emails, p.key, []byte(`{"from":"a@acme.example","to":[{"address":"nobody"}],"html":"x"}`), 422, "recipient_invalid"},
 		{"unknown field", emails, p.key, []byte(`{"from":"a@acme.example","to":[{"address":"a@b.example"}],"html":"x","bogus":1}`), 422, "invalid_request"},
 		{"no JSON", emails, p.key, []byte(`{"from"`), 400, "bad_request"},

@@ -82,6 +82,10 @@ func (r *Registry) Person(ctx context.Context, org event.OrgID, id PersonID) (Pe
 
 // PersonByExternalID returns a person by the sender's id. Problem: person_not_found.
 func (r *Registry) PersonByExternalID(ctx context.Context, org event.OrgID, key PersonKey) (Person, error) {
+	// Nobody has such an id, and a NUL would end the statement's text.
+	if textFault(key.ExternalID, MaxExternalIDBytes, false) != "" || textFault(string(key.Kind), MaxExternalIDBytes, false) != "" {
+		return Person{}, personNotFound()
+	}
 	return r.onePerson(ctx, org, func(q *bun.SelectQuery) { q.Where("p.kind = ? AND p.external_id = ?", key.Kind, key.ExternalID) })
 }
 
