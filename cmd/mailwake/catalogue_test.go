@@ -16,8 +16,11 @@ import (
 )
 
 // unserved are codes that never reach the private plane: of opening a data folder,
-// and of what the handlers themselves get wrong.
-var unserved = []string{"registry_dsn", "registry_too_new", "key_invalid", "actor_invalid", "reason_invalid", "too_many_people"}
+// of what the handlers themselves get wrong, and of calls that no operation makes.
+var unserved = []string{
+	"registry_dsn", "registry_too_new", "key_invalid", "actor_invalid", "too_many_people",
+	"erasure_not_found", "recipient_erased", "purge_not_due", "purge_not_found",
+}
 
 // TestCatalogue holds the catalogue against the sources: each code that they make
 // is in it, with that status, and it has no others; each is documented somewhere.
@@ -41,9 +44,17 @@ func TestCatalogue(t *testing.T) {
 			return err
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
-			if call, ok := n.(*ast.CallExpr); ok {
-				if code, status, ok := problemOf(call); ok {
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				if code, status, ok := problemOf(n); ok {
 					note(code, status, path)
+				}
+			case *ast.AssignStmt: // code := "…", for a problem further down
+				name, isName := n.Lhs[0].(*ast.Ident)
+				value, isText := n.Rhs[0].(*ast.BasicLit)
+				if isName && isText && name.Name == "code" && value.Kind == token.STRING {
+					code, _ := strconv.Unquote(value.Value)
+					note(code, catalogue[code].status, path)
 				}
 			}
 			return true
