@@ -86,6 +86,11 @@ func RegisterPeople(api huma.API, reg *registry.Registry) {
 		}
 		return &body[Person]{personOf(p, in.Body.Account)}, nil
 	})
+	registerPeopleReads(api, reg)
+}
+
+// registerPeopleReads adds the operations that show people.
+func registerPeopleReads(api huma.API, reg *registry.Registry) {
 	huma.Register(api, huma.Operation{
 		OperationID: "get-person", Method: http.MethodGet, Path: "/v1/orgs/{org}/people/{kind}/{external_id}", Tags: peopleTags,
 		Summary:  "Show a person",
