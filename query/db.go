@@ -40,6 +40,8 @@ type Request struct {
 	Name    string
 	Params  map[string]string
 	Persons bool
+	// Seen are Tags of answers that the caller has; one of them is not computed again.
+	Seen []string
 }
 
 // Statement is one SELECT over the published tables of one organisation. With
@@ -149,7 +151,7 @@ func (db *DB) question(ctx context.Context, r Request) (q question, err error) {
 	if err != nil {
 		return q, fmt.Errorf("rules: %w", err)
 	}
-	q = question{text: k.sql, reads: k.reads, limit: db.opts.MaxRows}
+	q = question{text: k.sql, reads: k.reads, limit: db.opts.MaxRows, seen: r.Seen}
 	q.args, err = k.bind(r.Params, surroundings{
 		now: minuteAfter(db.opts.Clock()), zone: rules.Zone,
 		knowsZone: func(zone string) (bool, error) { return db.gate.knowsZone(ctx, zone) },
@@ -217,6 +219,7 @@ type question struct {
 	args    []any
 	limit   int
 	reads   []string // published tables it may name
+	seen    []string // tags of answers that the caller has
 }
 
 func (db *DB) run(ctx context.Context, org event.OrgID, q question) (res *Result, err error) {
@@ -248,6 +251,10 @@ func (db *DB) run(ctx context.Context, org event.OrgID, q question) (res *Result
 	}
 	defer l.release()
 	files = l.view.Files()
+	tag := l.tag(&q)
+	if slices.Contains(q.seen, tag) {
+		return &Result{Snapshot: l.view.SnapshotID(), Tag: tag, unchanged: true}, nil
+	}
 	if prefix, err = l.base().with(q.reads); err != nil {
 		return nil, err
 	}
@@ -268,7 +275,7 @@ func (db *DB) run(ctx context.Context, org event.OrgID, q question) (res *Result
 		}
 		return nil, err
 	}
-	res.Snapshot = l.view.SnapshotID()
+	res.Snapshot, res.Tag = l.view.SnapshotID(), tag
 	return res, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -58,8 +59,8 @@ func Register(api huma.API, o HTTPOptions) {
 		OperationID: "get-kpi", Method: http.MethodGet, Path: "/v1/orgs/{org}/kpis/{name}", Tags: []string{"query"},
 		Metadata:    map[string]any{"roles": analysts, "problems": kpiProblems},
 		Summary:     "Compute a KPI as of now",
-		Description: "Parameters of the KPI are query parameters; the catalogue lists them.",
-		Responses:   rowResponses(),
+		Description: "Parameters of the KPI are query parameters; the catalogue lists them. An answer's ETag is the same until anything that it depends on changes.",
+		Responses:   kpiResponses(),
 	}, o.kpi)
 	o.registerSQL(api)
 }
@@ -72,6 +73,12 @@ func rowResponses() map[string]*huma.Response {
 	}
 	content["application/json"].Schema = &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeObject}}
 	return map[string]*huma.Response{"200": {Description: "The rows, in the format asked for by Accept or format.", Content: content}}
+}
+
+func kpiResponses() map[string]*huma.Response {
+	responses := rowResponses()
+	responses["304"] = &huma.Response{Description: "If-None-Match has the ETag of the answer."}
+	return responses
 }
 
 type listInput struct {
@@ -92,6 +99,7 @@ type kpiInput struct {
 	Name   string `path:"name" doc:"name of the KPI"`
 	Format string `query:"format" doc:"json, ndjson, csv, arrow, parquet or table; before Accept"`
 	Accept string `header:"Accept"`
+	Seen   string `header:"If-None-Match" doc:"ETags of answers that the caller has"`
 
 	query url.Values
 }
@@ -126,11 +134,41 @@ func (o HTTPOptions) kpi(ctx context.Context, in *kpiInput) (*huma.StreamRespons
 	if err := o.note(ctx, r); err != nil {
 		return nil, err
 	}
+	r.Seen = tagsOf(in.Seen, format)
 	res, err := o.DB.KPI(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	return stream(res, format)
+	answer := notModified
+	if !res.Unchanged() {
+		if answer, err = stream(res, format); err != nil {
+			return nil, err
+		}
+	}
+	return &huma.StreamResponse{Body: func(ctx huma.Context) {
+		ctx.SetHeader("ETag", `W/"`+res.Tag+"-"+string(format)+`"`)
+		ctx.SetHeader("Cache-Control", "private, no-cache")
+		answer.Body(ctx)
+	}}, nil
+}
+
+// notModified answers a caller who has the answer.
+var notModified = &huma.StreamResponse{Body: func(ctx huma.Context) {
+	ctx.SetHeader("Vary", "Accept")
+	ctx.SetStatus(http.StatusNotModified)
+}}
+
+// tagsOf returns the tags of an If-None-Match header that are of this format. An
+// ETag is weak: the same rows, perhaps in other bytes.
+func tagsOf(header string, format Format) []string {
+	var tags []string
+	for part := range strings.SplitSeq(header, ",") {
+		part = strings.Trim(strings.TrimPrefix(strings.TrimSpace(part), "W/"), `"`)
+		if tag, ok := strings.CutSuffix(part, "-"+string(format)); ok {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
 }
 
 // note tells NoteRead of a KPI about single persons. One that will be refused for

@@ -2,7 +2,9 @@ package query
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
 
@@ -35,6 +37,18 @@ func (l *lease) base() *base {
 		b.reported = append(b.reported, rows+" AND event_id < 0")
 	}
 	return b
+}
+
+// tag names all that the answer to a question depends on: the question, the
+// instance (what it copied of the catalog), the View, and what may be shown. A
+// change of consent, or of the hour that the age limit is at, changes it.
+func (l *lease) tag(q *question) string {
+	sum := fnv.New128a()
+	from, to := l.view.Tail()
+	c := &l.rules.Consent
+	fmt.Fprintln(sum, q.limit, l.view.SnapshotID(), from, to, c.Version, c.OptIn, l.rules.oldest(event.At(l.store.opts.Clock())), l.catalog)
+	fmt.Fprintf(sum, "%s\x00%q", q.text, q.args)
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // sortFiles puts those that may hold events that others reported (their ids are

@@ -13,7 +13,10 @@ import (
 type Result struct {
 	// Snapshot is the table snapshot that was read, next to the tail.
 	Snapshot int64
+	// Tag of a KPI's answer: while it is the same, so is the answer.
+	Tag string
 
+	unchanged bool // the caller has the answer; there is none here
 	schema    *arrow.Schema
 	batches   []arrow.RecordBatch
 	rows      int
@@ -25,6 +28,9 @@ type Result struct {
 
 // Schema returns names and types of the columns.
 func (r *Result) Schema() *arrow.Schema { return r.schema }
+
+// Unchanged reports that the caller has the answer already. There are no rows then.
+func (r *Result) Unchanged() bool { return r.unchanged }
 
 // Rows returns the number of rows so far: all of them once Whole.
 func (r *Result) Rows() int { return r.rows }

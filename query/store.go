@@ -47,6 +47,7 @@ type lease struct {
 	files    []string // of view, those without reported events first
 	reports  int      // how many of files, at the end, may hold reported events
 	denied   bool     // somebody refuses something
+	catalog  [2]int64 // how far the catalog was copied
 }
 
 // hotPart is a segment as the lease found it.
@@ -101,7 +102,8 @@ func (s *store) lease(ctx context.Context, allowed func(*Rules) error) (l *lease
 	if err := s.takeConsent(ctx, rules.Consent); err != nil {
 		return nil, fmt.Errorf("take consent: %w", err)
 	}
-	l = &lease{store: s, duck: s.duck, view: view, rules: rules, denied: s.denied.count > 0}
+	l = &lease{store: s, duck: s.duck, view: view, rules: rules, denied: s.denied.count > 0,
+		catalog: [2]int64{int64(s.lastEmail), int64(s.lastRecipient)}}
 	if l.files, l.reports, err = s.sortFiles(ctx, view.Files()); err != nil {
 		return nil, fmt.Errorf("look at files: %w", err)
 	}

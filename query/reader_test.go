@@ -1,0 +1,135 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/humatest"
+
+	"mailwake/engine/event"
+	"mailwake/engine/problem"
+	"mailwake/engine/registry"
+)
+
+// Whoever may see figures only gets of every KPI exactly the rows that are about
+// enough people, and none of those about single persons.
+func TestFiguresOfManyOnly(t *testing.T) {
+	s := newScene(t, 3, 900)
+	withheld, given := 0, 0
+	for _, q := range sceneQuestions(s) {
+		k, err := s.db.find(q.kpi)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := q.request()
+		r.Persons = false
+		res, err := s.db.KPI(t.Context(), r)
+		if k.aboutPersons() {
+			if p := problem.Of(err); p.Code != "kpi_about_persons" || p.Status != 403 {
+				t.Errorf("%s: %v", q.kpi, err)
+			}
+			continue
+		}
+		got := rowsOf(t, res, err)
+		want := slices.DeleteFunc(q.want(), func(row map[string]any) bool { return row[k.People].(int64) < defaultMinPeople })
+		withheld, given = withheld+len(q.want())-len(want), given+len(want)
+		if len(got) != len(want) {
+			t.Errorf("%s %s: %d rows, want %d", q.kpi, q.params, len(got), len(want))
+			continue
+		}
+		for i := range want {
+			for column, v := range want[i] {
+				if got[i][column] != v {
+					t.Errorf("%s %s: row %d: %s is %v, want %v", q.kpi, q.params, i, column, got[i][column], v)
+				}
+			}
+		}
+	}
+	if withheld == 0 || given == 0 {
+		t.Errorf("%d rows are withheld and %d given; the scene shows nothing", withheld, given)
+	}
+}
+
+// newReaders is an API whose caller sees persons or not, and which notes reads.
+func newReaders(t *testing.T, w *world, persons *bool, note func(registry.Read) error) humatest.TestAPI {
+	_, api := humatest.New(t, huma.DefaultConfig("test", "1"))
+	Register(api, HTTPOptions{DB: w.open(nil), Org: func(context.Context, string) (event.OrgID, error) { return 1, nil },
+		Persons:  func(context.Context, event.OrgID) bool { return *persons },
+		NoteRead: func(_ context.Context, r registry.Read) error { return note(r) }})
+	return api
+}
+
+func TestReadsOfPersonsAreNoted(t *testing.T) {
+	w := newWorld(t)
+	w.add(1, open1(1))
+	var noted []string
+	var fails error
+	persons := true
+	api := newReaders(t, w, &persons, func(r registry.Read) error {
+		noted = append(noted, fmt.Sprintf("%s email %d recipient %d", r.What, r.Email, r.Recipient))
+		return fails
+	})
+	for _, path := range []string{"organisation_summary", "recipient_activity", "recipient_activity?recipient=2&email=1", "recipient_score?recipient=x", "nothing"} {
+		api.Get("/v1/orgs/acme/kpis/" + path)
+	}
+	want := []string{"kpi recipient_activity email 0 recipient 0", "kpi recipient_activity email 1 recipient 2", "kpi recipient_score email 0 recipient 0"}
+	if !slices.Equal(noted, want) {
+		t.Errorf("noted are %q", noted)
+	}
+	persons, noted = false, nil
+	for _, path := range []string{"organisation_summary", "recipient_activity"} {
+		api.Get("/v1/orgs/acme/kpis/" + path)
+	}
+	if len(noted) != 0 {
+		t.Errorf("noted are %q of somebody who sees no persons", noted)
+	}
+	persons, fails = true, errors.New("registry is down")
+	if res := api.Get("/v1/orgs/acme/kpis/recipient_activity"); res.Code != 500 || strings.Contains(res.Body.String(), "opens_total") {
+		t.Errorf("a read that could not be noted is answered: %d %s", res.Code, res.Body)
+	}
+}
+
+// An answer is not sent again until anything that it depends on changes.
+func TestETag(t *testing.T) {
+	w := newWorld(t)
+	w.add(1, open1(1), open1(2))
+	persons := true
+	api := newReaders(t, w, &persons, func(registry.Read) error { return nil })
+	get := func(path, seen string) (code int, tag string) {
+		res := api.Get("/v1/orgs/acme/kpis/"+path, "If-None-Match: "+seen)
+		if res.Code == 304 && res.Body.Len() > 0 || res.Code == 200 && res.Body.Len() == 0 {
+			t.Errorf("%s: %d with %d bytes", path, res.Code, res.Body.Len())
+		}
+		return res.Code, res.Header().Get("ETag")
+	}
+	_, tag := get("email_timeline", "")
+	for _, seen := range []string{tag, `"x", ` + tag, strings.TrimPrefix(tag, "W/")} {
+		if code, again := get("email_timeline", seen); code != 304 || again != tag {
+			t.Errorf("If-None-Match %s: %d %s", seen, code, again)
+		}
+	}
+	for name, change := range map[string]func() string{
+		"an event":     func() string { w.add(1, open1(3)); return "" },
+		"a flush":      func() string { w.flush(1, 1); return "" },
+		"an email":     func() string { w.org(1).emails = append(w.org(1).emails, registry.Email{ID: 1}); return "" },
+		"a refusal":    func() string { w.setRules(func(r *Rules) { r.Consent = consentOf(5, false, nil) }); return "" },
+		"an age limit": func() string { w.setRules(func(r *Rules) { r.MaxAge = time.Hour }); return "" },
+		"a zone":       func() string { w.setRules(func(r *Rules) { r.Zone = "Europe/Berlin" }); return "" },
+		"a parameter":  func() string { return "?bucket=day" },
+		"a format":     func() string { return "?format=csv" },
+		"a role":       func() string { persons = false; return "" },
+	} {
+		_, tag := get("email_timeline", "")
+		suffix := change()
+		if code, other := get("email_timeline"+suffix, tag); code != 200 || other == tag {
+			t.Errorf("after %s: %d %s", name, code, other)
+		}
+		persons = true
+	}
+}
