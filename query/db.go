@@ -23,7 +23,9 @@ type DB struct {
 	gate  *gate
 	work  *workers      // nil: statements run in this process
 	admit chan struct{} // one token per running query
-	done  chan struct{} // closed by Close
+	// exports has a token for the running export: one at a time, since it lasts.
+	exports chan struct{}
+	done    chan struct{} // closed by Close
 
 	mu struct {
 		sync.Mutex
@@ -61,7 +63,7 @@ func Open(opts Options) (db *DB, err error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	db = &DB{opts: opts, admit: make(chan struct{}, opts.Concurrency), done: make(chan struct{})}
+	db = &DB{opts: opts, admit: make(chan struct{}, opts.Concurrency), exports: make(chan struct{}, 1), done: make(chan struct{})}
 	db.mu.stores = map[event.OrgID]*store{}
 	defer func() {
 		if err != nil {
@@ -105,6 +107,7 @@ func (db *DB) Close() error {
 	for range cap(db.admit) {
 		db.admit <- struct{}{}
 	}
+	db.exports <- struct{}{}
 	var errs []error
 	for _, s := range db.mu.stores {
 		errs = append(errs, s.close())

@@ -63,6 +63,7 @@ func Register(api huma.API, o HTTPOptions) {
 		Responses:   kpiResponses(),
 	}, o.kpi)
 	o.registerSQL(api)
+	o.registerExport(api)
 }
 
 // rowResponses describes an answer with rows in every format.

@@ -1,9 +1,15 @@
 package query
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -132,4 +138,106 @@ func TestETag(t *testing.T) {
 		}
 		persons = true
 	}
+}
+
+// An export has what the surface shows, in both formats, and a terminated
+// organisation's administrator gets it until the purge.
+func TestExport(t *testing.T) {
+	s := newScene(t, 5, 3000)
+	want := map[string]int{}
+	for _, in := range s.events {
+		want[fmt.Sprintf("%d %s", in.ID, in.Kind)]++
+	}
+	purge := event.At(s.now.Add(time.Hour))
+	for _, c := range []struct {
+		state   registry.OrgState
+		purgeAt event.Micros
+		allowed bool
+	}{{registry.OrgEnabled, 0, true}, {registry.OrgDisabled, 0, false}, {registry.OrgTerminated, purge, true}, {registry.OrgTerminated, purge - 2*3600*1e6, false}} {
+		s.world.setRules(func(r *Rules) { r.State, r.PurgeAt = c.state, c.purgeAt })
+		for _, format := range []Format{NDJSON, Parquet} {
+			e, err := s.db.Export(t.Context(), 1)
+			if !c.allowed {
+				if p := problem.Of(err); p.Code != "feature_disabled" || p.Status != 409 {
+					t.Errorf("%s: %v", c.state, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			err = e.Write(&out, format)
+			e.Close()
+			e.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := exported(t, &out, format); !maps.Equal(got, want) {
+				t.Errorf("%s %s: %d different rows, want %d", c.state, format, len(got), len(want))
+			}
+		}
+	}
+}
+
+func exported(t *testing.T, out *bytes.Buffer, format Format) map[string]int {
+	t.Helper()
+	got := map[string]int{}
+	if format == NDJSON {
+		for line := range bytes.Lines(out.Bytes()) {
+			var row struct {
+				ID   json.Number `json:"event_id"`
+				Kind string
+			}
+			if err := json.Unmarshal(bytes.ReplaceAll(line, []byte(`"event_id":"`), []byte(`"event_id":`)), &row); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			got[row.ID.String()+" "+row.Kind]++
+		}
+		return got
+	}
+	path := filepath.Join(t.TempDir(), "x.parquet")
+	if err := os.WriteFile(path, out.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := openDuck(1, 1<<28)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.QueryContext(t.Context(), "SELECT event_id::VARCHAR || ' ' || kind FROM read_parquet("+literal(path)+")")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key string
+		if err := rows.Scan(&key); err != nil {
+			t.Fatal(err)
+		}
+		got[key]++
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// An export whose reader has left ends, and lets the next one begin.
+func TestExportIsCancelled(t *testing.T) {
+	s := newScene(t, 6, 5000)
+	ctx, leave := context.WithCancel(t.Context())
+	e, err := s.db.Export(ctx, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	if err := e.Write(io.Discard, NDJSON); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	e.Close()
+	if e, err = s.db.Export(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	e.Close()
 }

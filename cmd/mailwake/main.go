@@ -29,6 +29,7 @@ type cli struct {
 	Follow  followCmd       `cmd:"" help:"Make an HTML mail followed: one instrumented copy per recipient."`
 	KPI     kpiCmd          `cmd:"" help:"List the KPIs, or compute one."`
 	SQL     sqlCmd          `cmd:"" help:"Run one SELECT over interactions, emails, recipients and links."`
+	Export  exportCmd       `cmd:"" help:"Export all interactions of an organisation as NDJSON or Parquet."`
 	Org     orgCmd          `cmd:"" help:"Create and list organisations."`
 	Consent consentCmd      `cmd:"" help:"Preferences with proof: show, set, import, export, verify."`
 	Key     keyCmd          `cmd:"" help:"Create, list and revoke API keys."`
