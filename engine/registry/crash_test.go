@@ -148,7 +148,8 @@ func TestCommitFailureLeavesNothing(t *testing.T) {
 // crashFolder tells TestCrashChild, in another process, where to write.
 const crashFolder = "REGISTRY_CRASH_TEST_FILE"
 
-// TestCrashChild registers emails until it is killed, when asked to by TestKill.
+// TestCrashChild sets preferences and registers emails until it is killed, when
+// asked to by TestKill.
 func TestCrashChild(t *testing.T) {
 	path := os.Getenv(crashFolder)
 	if path == "" {
@@ -160,18 +161,20 @@ func TestCrashChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := 0; ; i++ {
+		prefer(t, r, acme.ID, PreferenceChange{Address: "all@example.com", Purposes: AllPurposes, State: Preference(i % 3)})
 		e := register(t, r, acme.ID, mail(fmt.Sprintf("u%d-%d@example.com", os.Getpid(), i), "all@example.com"))
 		fmt.Printf("ack %d\n", e.ID)
 	}
 }
 
-// TestKill kills a process amid its registrations: all it acknowledged is there,
-// the ids have no gap, and the registry is sound.
+// TestKill kills a process amid its changes: all it acknowledged is there, the ids
+// have no gap, the ledger is whole, and the registry is sound.
 func TestKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "registry.db")
 	r := open(t, path)
 	acme := org(t, r, "acme")
 	r.Close()
+	var entries int64
 	for round := range 3 {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestCrashChild$")
 		cmd.Env = append(os.Environ(), crashFolder+"="+path)
@@ -209,6 +212,12 @@ func TestKill(t *testing.T) {
 		if n := event.EmailID(len(ids)); last == 0 || n < last || n > last+1 || ids[n-1] != n {
 			t.Errorf("acknowledged %d, stored %d up to %d", last, n, ids[n-1])
 		}
+		// Each child's last preference may be there without its email.
+		n, err := r.VerifyLedger(t.Context(), acme)
+		if err != nil || n < int64(len(ids)) || n > int64(len(ids)+round+1) || n <= entries {
+			t.Errorf("%d entries of the ledger with %d emails, had %d, %v", n, len(ids), entries, err)
+		}
+		entries = n
 		r.Close()
 	}
 }
