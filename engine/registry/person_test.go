@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"mailwake/engine/event"
 )
@@ -214,5 +215,40 @@ func TestPreferenceOfPerson(t *testing.T) {
 	}
 	if v := r.Decide(acme, 1, event.Bounced); !v.Allow {
 		t.Errorf("bounce: %+v", v)
+	}
+}
+
+// TestRefusalBegins holds the time of a refusal to when what is refused changed,
+// not to other answers, since rows are purged so long after it.
+func TestRefusalBegins(t *testing.T) {
+	c := newClock()
+	r := fresh(t, func(o *Options) { o.Clock = c.Now })
+	acme := org(t, r, "acme")
+	set := func(p Purpose, to Preference) (since event.Micros) {
+		c.advance(time.Hour)
+		prefer(t, r, acme, PreferenceChange{Address: "a@example.com", Purposes: PurposesOf(p), State: to})
+		for refusal, err := range r.Refusals(t.Context(), acme) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			since = refusal.Since
+		}
+		return since
+	}
+	begun := set(PurposeOpen, Denied)
+	if begun != r.now() {
+		t.Errorf("refused at %d, since %d", r.now(), begun)
+	}
+	if since := set(PurposeClick, Allowed); since != begun {
+		t.Errorf("an allowance moved the refusal to %d", since)
+	}
+	if since := set(PurposeOpen, Denied); since != begun {
+		t.Errorf("refusing again moved the refusal to %d", since)
+	}
+	if since := set(PurposeClick, Denied); since != r.now() {
+		t.Errorf("refusing more left the refusal at %d", since)
+	}
+	if set(PurposeClick, Allowed); set(PurposeOpen, Unknown) != 0 {
+		t.Error("nothing is refused and something is listed")
 	}
 }
