@@ -30,6 +30,7 @@ const (
 type Registry interface {
 	Snapshot() *registry.Snapshot
 	Refusals(ctx context.Context, org event.OrgID) iter.Seq2[registry.Refusal, error]
+	ErasedRecipients(org event.OrgID) []event.RecipientID
 }
 
 // Options configure a Keeper. Lake and Registry are required.
@@ -178,7 +179,11 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 }
 
-const codeElsewhere = "maintenance_elsewhere"
+// Problem codes.
+const (
+	codeElsewhere = "maintenance_elsewhere"
+	codeFailed    = "maintenance_failed"
+)
 
 // lead makes this process the only one that maintains, and this call the only one
 // in it, until release.
@@ -255,7 +260,7 @@ func (k *Keeper) do(ctx context.Context, s *subject, t task) error {
 }
 
 // Sweep runs all tasks of one organisation now, due or not, paused or not.
-// Problems: org_not_found, maintenance_elsewhere.
+// All are tried. Problems: org_not_found, maintenance_elsewhere, maintenance_failed.
 func (k *Keeper) Sweep(ctx context.Context, org event.OrgID) error {
 	o, err := k.org(org)
 	if err != nil {
@@ -276,7 +281,10 @@ func (k *Keeper) Sweep(ctx context.Context, org event.OrgID) error {
 			errs = append(errs, fmt.Errorf("%s: %w", t.name, err))
 		}
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return problem.New(503, codeFailed, "A task of the maintenance failed; it is tried again by itself, and the server's log says why.").Because(err)
+	}
+	return nil
 }
 
 func (k *Keeper) org(id event.OrgID) (registry.Org, error) {

@@ -16,6 +16,24 @@ import (
 	"mailwake/engine/event"
 )
 
+// remove erases a recipient: at once where it is in files, and for good.
+func (w *world) remove() {
+	who := event.RecipientID(300_000 + 1000*w.rng.IntN(8))
+	w.logf("erase recipient %d", who)
+	w.model.erased = append(w.model.erased, who)
+	w.maintained(false)
+	done, err := w.keep.RemoveRows(context.Background(), w.org, []event.RecipientID{who})
+	if err != nil {
+		w.t.Errorf("remove rows: %v", err)
+	}
+	for _, f := range w.model.facts {
+		f.gone = f.gone || f.in.Recipient == who && f.inFiles
+	}
+	if done.Rewritten != len(done.Replaced) || done.Rewritten > done.Read || done.Rows < int64(done.Rewritten) {
+		w.t.Errorf("removed %+v", done)
+	}
+}
+
 // finish brings everything to rest: what has to go is nowhere any more, and the
 // store holds nothing but what the table is made of.
 func (w *world) finish() {

@@ -30,12 +30,15 @@ type model struct {
 	facts    map[int64]*fact // by id
 	refusals map[event.RecipientID]registry.Refusal
 	policy   registry.Policy
+	erased   []event.RecipientID
 }
 
 // registryOf answers the Keeper with the model's refusals and policy.
 type registryOf struct{ w *world }
 
 func (r registryOf) Snapshot() *registry.Snapshot { return r.w.reg.Snapshot() }
+
+func (r registryOf) ErasedRecipients(event.OrgID) []event.RecipientID { return r.w.model.erased }
 
 func (r registryOf) Refusals(context.Context, event.OrgID) iter.Seq2[registry.Refusal, error] {
 	return func(yield func(registry.Refusal, error) bool) {
@@ -59,6 +62,9 @@ func (m *model) fates(f *fact, now time.Time) (mayGo, mustGo, mayNull, mustNull 
 		if f.in.ReceivedAt > r.Since || strike {
 			mayGo, mustGo = true, true
 		}
+	}
+	if slices.Contains(m.erased, f.in.Recipient) {
+		mayGo, mustGo = true, true
 	}
 	return mayGo, mustGo, f.in.OccurredAt < at(30), f.in.OccurredAt < at(34)
 }

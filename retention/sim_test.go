@@ -221,8 +221,10 @@ func (w *world) step() {
 		w.prefer()
 	case p < 92:
 		w.setPolicy()
-	case p < 97:
+	case p < 96:
 		w.hold(n)
+	case p < 98:
+		w.remove()
 	default:
 		w.logf("node %d: crash", n.id)
 		w.crash(n)

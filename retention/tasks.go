@@ -22,6 +22,7 @@ func (k *Keeper) policy(ctx context.Context, s *subject) (*Policy, error) {
 		}
 		p.Refusals = append(p.Refusals, r)
 	}
+	p.Erased = k.opts.Registry.ErasedRecipients(s.org.ID)
 	return p, nil
 }
 
@@ -47,9 +48,10 @@ func (k *Keeper) expire(ctx context.Context, s *subject) error {
 	return nil
 }
 
-// enforce rewrites the files that hold rows which consent strikes out.
+// enforce rewrites the files that hold rows which consent strikes out, or rows of
+// erased people that came back, from a backup say.
 func (k *Keeper) enforce(ctx context.Context, s *subject) error {
-	return k.rewrites(ctx, s, func(r *Rewrite) bool { return slices.Contains(r.Why, WhyRefused) })
+	return k.rewrites(ctx, s, func(r *Rewrite) bool { return slices.Contains(r.Why, WhyRefused) || slices.Contains(r.Why, WhyErased) })
 }
 
 // compact does all rewrites that are due.
@@ -69,7 +71,7 @@ func (k *Keeper) rewrites(ctx context.Context, s *subject, want func(*Rewrite) b
 			return nil
 		}
 		for _, r := range plan {
-			err := k.rewrite(ctx, s, &r, p)
+			_, err := k.rewrite(ctx, s, &r, p)
 			if errors.Is(err, lake.ErrConflict) {
 				k.stats.conflicts.Add(1)
 				break // the rest of the plan is as old as this one
@@ -101,22 +103,22 @@ func (k *Keeper) plan(ctx context.Context, s *subject) ([]Rewrite, *Policy, erro
 }
 
 // rewrite replaces the files of r by a merge of them, in one commit.
-func (k *Keeper) rewrite(ctx context.Context, s *subject, r *Rewrite, p *Policy) error {
+func (k *Keeper) rewrite(ctx context.Context, s *subject, r *Rewrite, p *Policy) (Counts, error) {
 	k.progress(0, r.Rows())
 	out, counts, err := merge(ctx, k.opts.Lake, s.table, r.Files, p.cull(k.opts.Now()), k.opts.FileBytes, func(done int64) { k.progress(done, r.Rows()) })
 	if err != nil {
-		return fmt.Errorf("rewrite %d files: %w", len(r.Files), err)
+		return counts, fmt.Errorf("rewrite %d files: %w", len(r.Files), err)
 	}
 	if _, err := s.table.Commit(ctx, lake.Change{Add: out, Remove: r.Files}); err != nil {
 		// Collect looks at the table before it deletes any of them.
-		return errors.Join(err, s.table.Discard(ctx, out))
+		return counts, errors.Join(err, s.table.Discard(ctx, out))
 	}
 	k.count(s, counts)
 	k.stats.rewrites.Add(1)
 	if counts.WhileRefused > 0 {
 		k.opts.Logger.Error("rows had been collected from recipients who refused; they were removed", "org", s.org.ID, "rows", counts.WhileRefused)
 	}
-	return nil
+	return counts, nil
 }
 
 // scans remembers which files were found to hold nothing to strike out, by what

@@ -39,6 +39,8 @@ var catalogue = map[string]known{
 	"org_transition_invalid": {409, "the organisation's state does not allow this"},
 	"policy_invalid":         {422, "a field of the policy has a value that it may not have"},
 	"feature_disabled":       {409, "following is switched off, or the subscription has ended"},
+	"maintenance_elsewhere":  {409, "another process maintains the tables now"},
+	"maintenance_failed":     {503, "a task of maintenance failed; it is tried again by itself, the server's log says why"},
 	"key_not_found":          {404, "no such key"},
 	"key_last_admin":         {409, "the last administrator's key for all organisations cannot be revoked"},
 	"key_name_invalid":       {422, "the key's name is too long or has control characters"},

@@ -37,6 +37,8 @@ type cli struct {
 	Verify  verifyCmd       `cmd:"" help:"Check blobs, manifests, row counts, registry and log of a data folder against each other."`
 	Bench   benchCmd        `cmd:"" help:"Measure a server on this machine."`
 	Version versionCmd      `cmd:"" help:"Print the version."`
+
+	Retention retentionCmd `cmd:"" help:"Maintenance of stored data: compaction, consent and age at rewrite, deletion."`
 }
 
 // Exit statuses: 0 done, 1 failed, 2 wrong usage.

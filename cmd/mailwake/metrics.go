@@ -40,6 +40,8 @@ func metrics(st *stack) *prometheus.Registry {
 	outcome("prefetched", func() float64 { return float64(public.Stats().Prefetched) })
 	outcome("not_recorded", func() float64 { return float64(public.Stats().NotRecorded) })
 
+	retentionMetrics(st.keeper, count)
+
 	deliveries := func(outcome string, read func() float64) {
 		count("lmtp_deliveries_total", "What was answered to deliveries of replies over LMTP, by address.", prometheus.Labels{"outcome": outcome}, read)
 	}

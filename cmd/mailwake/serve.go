@@ -22,6 +22,7 @@ import (
 	"mailwake/ingest/reply"
 	"mailwake/ingest/token"
 	"mailwake/query"
+	"mailwake/retention"
 )
 
 const (
@@ -86,6 +87,7 @@ type stack struct {
 	node   *node
 	engine *engine.Engine
 	query  *query.DB
+	keeper *retention.Keeper
 	tokens *token.Ring
 	public *ingest.Public
 	judge  *classify.Classifier
@@ -172,6 +174,7 @@ func (s *server) live(ctx context.Context, gate *gate, publicLn, privateLn, lmtp
 	g.Go(func() error { return s.stack.public.Serve(gctx, publicLn) })
 	g.Go(func() error { return s.stack.engine.Run(gctx) })
 	g.Go(func() error { return s.sweepAttachments(gctx) })
+	g.Go(func() error { return s.stack.keeper.Run(gctx) })
 	g.Go(func() error { return s.serveReplies(gctx, lmtpLn) })
 	err = g.Wait()
 	s.phase.Store("shutting down")
@@ -234,7 +237,8 @@ func (s *server) openOnce(ctx context.Context) (err error) {
 		TrustedProxies: s.listen.TrustedProxy, KeepNetwork: s.listen.KeepNetwork, MaxConns: s.listen.MaxConns,
 	})}
 	s.openReplies(&s.stack)
-	return nil
+	s.stack.keeper, err = retention.New(retention.Options{Lake: n.lake, Registry: n.registry, Logger: s.logger})
+	return err
 }
 
 // openRing reads the token keys from MAILWAKE_TOKEN_KEYS, which nodes behind one

@@ -16,6 +16,7 @@ import (
 	"mailwake/ingest/bulk"
 	"mailwake/ingest/follow"
 	"mailwake/query"
+	"mailwake/retention"
 )
 
 // openQuery puts the query layer on top of the engine's views.
@@ -99,6 +100,10 @@ func register(api huma.API, st *stack, at addresses) {
 	ingest.RegisterAttachments(api, st.node.attachments())
 	ingest.RegisterBulk(api, st.node.registry, st.engine, &bulk.Reader{Consent: st.node.registry, Classifier: st.judge, LastIDs: st.node.registry.LastIDs})
 	ingest.RegisterReplies(api, st.node.registry, st.replies)
+	retention.Register(api, st.keeper, func(name string) (event.OrgID, error) {
+		o, err := st.node.registry.OrgByName(name)
+		return o.ID, err
+	})
 	query.Register(api, query.HTTPOptions{DB: st.query, Org: func(_ context.Context, name string) (event.OrgID, error) {
 		o, err := st.node.registry.OrgByName(name)
 		return o.ID, err
