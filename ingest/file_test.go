@@ -6,9 +6,12 @@ import (
 	"errors"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"mailwake/engine/event"
 	"mailwake/engine/problem"
@@ -202,4 +205,48 @@ func TestContentDisposition(t *testing.T) {
 			t.Errorf("%q: %q says %q, %v", name, header, params["filename"], err)
 		}
 	}
+}
+
+// deadlines is a connection that remembers how long writes may take.
+type deadlines struct {
+	net.Conn
+	last time.Time
+}
+
+func (d *deadlines) SetWriteDeadline(t time.Time) error {
+	d.last = t
+	return nil
+}
+
+func TestDownloadTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, stopping, closed := new(deadlines), make(chan struct{}), false
+		d := &download{content: io.NopCloser(strings.NewReader(strings.Repeat("x", 1000))), cancel: func() { closed = true }, conn: conn, stopping: stopping, end: time.Now().Add(fileTime)}
+		read := func() error {
+			_, err := d.Read(make([]byte, 1))
+			return err
+		}
+		for range 100 { // each piece has its time anew
+			if err := read(); err != nil || conn.last != time.Now().Add(writeTimeout) {
+				t.Fatalf("deadline %v at %v, %v", conn.last, time.Now(), err)
+			}
+			<-time.After(writeTimeout - time.Second)
+		}
+		close(stopping)
+		if err := read(); err != nil || conn.last != time.Now().Add(writeTimeout) {
+			t.Errorf("shutting down: %v", err)
+		}
+		end := conn.last
+		<-time.After(writeTimeout / 2)
+		if err := read(); err != nil || conn.last != end {
+			t.Errorf("shutting down gives more time: %v, %v", conn.last, err)
+		}
+		<-time.After(writeTimeout)
+		if err := read(); err == nil {
+			t.Error("a download goes on after its end")
+		}
+		if err := d.Close(); err != nil || !closed {
+			t.Errorf("%v, context ended %v", err, closed)
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ type FileSource interface {
 // people; the name and the type that a browser gets are those of the upload.
 func (p *Public) file(c *fasthttp.RequestCtx, text []byte) {
 	p.counts.files.Add(1)
-	if i := strings.IndexByte(string(text), '/'); i >= 0 {
+	if i := bytes.IndexByte(text, '/'); i >= 0 {
 		text = text[:i]
 	}
 	r := requests.Get().(*request)

@@ -158,6 +158,11 @@ func mailByCommand(t *testing.T, p *process, env []string) {
 	if err == nil || !strings.Contains(string(out), "blocked by lee@customer.example: [recipient_denied]") || !strings.Contains(string(out), "follow_blocked") {
 		t.Errorf("%v\n%s", err, out)
 	}
+	var seen ingest.EmailDetail // View Preferences
+	p.api(http.MethodGet, "/v1/orgs/acme/emails/3", nil, &seen)
+	if seen.FollowState != "blocked" || !seen.Wished || seen.Followed || seen.SentAt != nil || len(seen.Blockers) != 1 || seen.Blockers[0].Address != "lee@customer.example" {
+		t.Errorf("%+v", seen)
+	}
 	var left []ingest.Attachment
 	p.api(http.MethodGet, "/v1/orgs/acme/attachments", nil, &left)
 	if len(left) != 3 {

@@ -81,12 +81,6 @@ func (m *Message) AppendCopy(dst []byte, c Copy) []byte {
 
 // insertField puts whole lines at the end of a part's header.
 func (m *Message) insertField(p *Part, lines []byte) edit {
-	if p.head > p.start && m.raw[p.head-1] != '\n' { // the message ends within its header
-		lines = append([]byte(m.eol), lines...)
-	}
-	if p.head == p.body { // there is no empty line
-		lines = append(lines, m.eol...)
-	}
 	return edit{start: p.head, end: p.head, rank: rankField, with: lines}
 }
 

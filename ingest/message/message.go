@@ -17,6 +17,7 @@ package message
 import (
 	"bytes"
 	"mime"
+	"slices"
 	"strings"
 
 	"mailwake/engine/problem"
@@ -41,7 +42,8 @@ type Message struct {
 }
 
 // Parse reads raw, which must not change afterwards. What breaks the standards is
-// read as mail clients do, or left alone. Problems: message_too_large (413),
+// read as mail clients do, or left alone; only the empty line that ends a header
+// is added when it is missing. Problems: message_too_large (413),
 // message_invalid, message_too_complex (422).
 func Parse(raw []byte) (*Message, error) {
 	if len(raw) > MaxBytes {
@@ -51,7 +53,18 @@ func Parse(raw []byte) (*Message, error) {
 	if i := bytes.IndexByte(raw, '\n'); i == 0 || i > 0 && raw[i-1] != '\r' {
 		m.eol = "\n"
 	}
-	root, err := m.part(0, len(raw), 0, "text/plain")
+	_, head, body, err := readHeader(raw, 0, len(raw))
+	if err != nil {
+		return nil, err
+	}
+	if head == body { // it ends within its header
+		m.raw = slices.Clip(raw)
+		if !bytes.HasSuffix(raw, []byte("\n")) {
+			m.raw = append(m.raw, m.eol...)
+		}
+		m.raw = append(m.raw, m.eol...)
+	}
+	root, err := m.part(0, len(m.raw), 0, "text/plain")
 	if err != nil {
 		return nil, err
 	}
@@ -80,9 +93,9 @@ func readHeader(raw []byte, start, end int) (fields []field, head, body int, err
 		if next-start > maxHeader {
 			return nil, 0, 0, problem.New(422, "message_too_complex", "A header of the message is longer than %d bytes.", maxHeader)
 		}
-		line := bytes.TrimRight(raw[at:next], "\r\n")
+		line := raw[at:next]
 		switch {
-		case len(line) == 0:
+		case lineEnd(line) == len(line):
 			return fields, at, next, nil
 		case (line[0] == ' ' || line[0] == '\t') && len(fields) > 0:
 			fields[len(fields)-1].end = next

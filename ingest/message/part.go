@@ -143,7 +143,7 @@ func (m *Message) HTML() (parts []*Part, sealed bool) {
 			sealed = true
 			return
 		case "text/html":
-			if !p.isAttached {
+			if !p.isAttached && p.head < p.body { // or it ends within its header
 				parts = append(parts, p)
 			}
 		}
