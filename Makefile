@@ -50,11 +50,12 @@ bin/golangci-lint-$(GOLANGCI):
 	GOFLAGS= GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
 	mv bin/golangci-lint $@
 
-fuzz: ## fuzz tokens, HTML instrumentation and the log reader, FUZZTIME (30s) each
+fuzz: ## fuzz tokens, HTML instrumentation and the log reader, FUZZTIME (30s) each; SQL for 60s
 	@go test -run '^$$' -fuzz FuzzOpen -fuzztime $(FUZZTIME) ./ingest/token
 	go test -run '^$$' -fuzz FuzzInstrument -fuzztime $(FUZZTIME) ./ingest/follow
 	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./engine/wal
 	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./ingest/bulk
+	MAILWAKE_SQL_FUZZ=60s go test -count=1 -run TestFuzzSQL ./query
 
 simulate: setup ## SEEDS (1000) random histories against a model, ROUNDS (200) kill -9 of the real binary
 	@MAILWAKE_SEEDS=$(SEEDS) go test -count=1 -timeout 60m -run 'TestSimulate' -v ./engine | grep -v '^=== RUN\|--- PASS: TestSimulate/'

@@ -69,7 +69,7 @@ func explain(outer, inner context.Context, err error, q question, prefix int, fi
 		return err
 	}
 	// A damaged or misplaced file is no mistake of the caller, and its path no business of theirs.
-	if !q.foreign || slices.ContainsFunc(files, func(f string) bool { return strings.Contains(e.Message, f) }) {
+	if !q.foreign || slices.ContainsFunc(files, func(f string) bool { return strings.Contains(e.Message, f) && !strings.Contains(q.typed, f) }) {
 		return err
 	}
 	position, convErr := strconv.Atoi(e.Position)

@@ -133,16 +133,21 @@ func fill(w *world, org event.OrgID) {
 	w.add(org, events[40:]...)
 }
 
-// rowsText is a result as sorted lines, a header first.
+// rowsText is a result as the types of its columns and its sorted lines. The names
+// that DuckDB gives to columns without one depend on how an expression is written.
 func rowsText(res *Result) (string, error) {
 	defer res.Close()
 	var text bytes.Buffer
-	if err := res.Write(&text, NDJSON); err != nil {
+	if err := res.Write(&text, CSV); err != nil {
 		return "", err
 	}
-	lines := strings.Split(text.String(), "\n")
+	lines := strings.Split(text.String(), "\n")[1:]
 	slices.Sort(lines)
-	return res.Schema().String() + strings.Join(lines, "\n"), nil
+	var types strings.Builder
+	for _, f := range res.Schema().Fields() {
+		fmt.Fprintln(&types, f.Type)
+	}
+	return types.String() + strings.Join(lines, "\n"), nil
 }
 
 func (r *rig) ask(ctx context.Context, text string) (string, error) {
@@ -230,7 +235,7 @@ func TestAttacks(t *testing.T) {
 		}
 	}
 	t.Logf("%d attacks, %d answered with what the role may see", len(list), answered)
-	if got, err := r.ask(t.Context(), census); err != nil || !strings.Contains(got, `"n":`) {
+	if got, err := r.ask(t.Context(), census); err != nil || !strings.Contains(got, "54,54,60") {
 		t.Errorf("after all that: %s, %v", got, err)
 	}
 }
