@@ -21,7 +21,8 @@ type DB struct {
 	temp  string // folder to remove at Close; empty if the caller's
 	kpis  []KPI
 	gate  *gate
-	work  *workers      // nil: statements run in this process
+	work  *workers // nil: statements run in this process
+	made  totalsCache
 	admit chan struct{} // one token per running query
 	// exports has a token for the running export: one at a time, since it lasts.
 	exports chan struct{}

@@ -20,7 +20,7 @@ type feeder struct {
 	opts *Options
 	// totals returns the tables of the aggregate surface and their version, which
 	// changes whenever anything in them may have changed.
-	totals func(ctx context.Context, org event.OrgID, known string) (version string, tables []workerTable, err error)
+	totals func(ctx context.Context, org event.OrgID) (version string, tables []workerTable, err error)
 }
 
 // feed sends what the worker does not have yet, and the statement. The View's files
@@ -45,7 +45,7 @@ func (f feeder) feed(ctx context.Context, p *worker, st workerStatement) (snapsh
 }
 
 func (f feeder) feedTotals(ctx context.Context, p *worker, st workerStatement) error {
-	version, tables, err := f.totals(ctx, p.key.org, p.tables)
+	version, tables, err := f.totals(ctx, p.key.org)
 	if err != nil {
 		return err
 	}
