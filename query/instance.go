@@ -42,9 +42,10 @@ func openInstance(ctx context.Context, o *Options, org event.OrgID) (db *sql.DB,
 	if db, err = openDuck(o.Threads, o.MemoryLimit); err != nil {
 		return nil, err
 	}
+	opened := db // a return of an error sets db to nil
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, db.Close())
+			err = errors.Join(err, opened.Close())
 		}
 	}()
 	db.SetMaxIdleConns(o.Concurrency + 1)

@@ -110,7 +110,10 @@ func harmless(s string) string {
 func (r *Result) writeArrow(w io.Writer) error {
 	out := ipc.NewWriter(w, ipc.WithSchema(r.schema))
 	for batch := range r.Batches() {
-		if err := out.Write(batch); err != nil {
+		clean := scrub(batch)
+		err := out.Write(clean)
+		clean.Release()
+		if err != nil {
 			return fmt.Errorf("write Arrow: %w", err)
 		}
 	}
