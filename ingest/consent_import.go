@@ -97,17 +97,17 @@ func registerTransfer(api huma.API, reg *registry.Registry) {
 
 // store records what was read, unless a line is faulty.
 func (in *importInput) store(ctx context.Context, reg *registry.Registry, org registry.Org, f *importFile) (*body[Imported], error) {
-	wrong, err := reg.CheckPreferences(ctx, org.ID, f.changes)
-	if err != nil {
-		return nil, err
-	}
 	last := 0
-	for _, w := range wrong {
-		if line := f.at[w.Index]; line != last { // one line may be several changes
-			p := problem.Of(w)
+	f.keep += maxFaults // the registry's may be of earlier lines than those of the reading
+	err := reg.CheckPreferences(ctx, org.ID, f.changes, func(wrong *registry.ChangeError) {
+		if line := f.at[wrong.Index]; line != last { // one line may be several changes
+			p := problem.Of(wrong)
 			f.fault(line, fault{fieldOf(p.Code), p.Code, p.Detail})
 			last = line
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	if err := f.refusal(); err != nil {
 		return nil, err

@@ -41,7 +41,8 @@ type importFile struct {
 	changes []registry.PreferenceChange
 	at      []int // per change, its line
 	faulty  int
-	faults  []LineFault // of the first lines at fault
+	keep    int
+	faults  []LineFault // the first of them, keep at most
 }
 
 // columns are the fields of an import by name: those of NewPreference.
@@ -57,7 +58,7 @@ var columns = func() (names []string) {
 // parseCSV reads lines of comma-separated values as they arrive. The first line
 // names the columns. An error is that of r; faults of lines are in the result.
 func parseCSV(r io.Reader) (*importFile, error) {
-	f := &importFile{}
+	f := &importFile{keep: maxFaults}
 	reader := csv.NewReader(&bomSkipper{r: bufio.NewReader(r)})
 	reader.ReuseRecord = true
 	header, err := reader.Read()
@@ -139,7 +140,7 @@ func (f *importFile) csvFault(err error) error {
 
 // parseNDJSON reads one JSON object a line as they arrive; see parseCSV.
 func parseNDJSON(r io.Reader) (*importFile, error) {
-	f := &importFile{}
+	f := &importFile{keep: maxFaults}
 	scan := bufio.NewScanner(&bomSkipper{r: bufio.NewReader(r)})
 	scan.Buffer(nil, maxImportLine)
 	line := 1
@@ -200,9 +201,8 @@ func (f *importFile) add(line int, p *NewPreference) {
 
 func (f *importFile) fault(line int, wrong fault) {
 	f.faulty++
-	f.faults = append(f.faults, LineFault{line, wrong.field, wrong.code, wrong.message})
-	if len(f.faults) > 2*maxFaults { // those of the registry come later and may be of earlier lines
-		f.faults = f.faults[:len(f.faults)-1]
+	if len(f.faults) < f.keep {
+		f.faults = append(f.faults, LineFault{line, wrong.field, wrong.code, wrong.message})
 	}
 }
 

@@ -8,19 +8,15 @@ import (
 	"mailwake/engine/problem"
 )
 
-// maxChangeFaults bounds what CheckPreferences finds; a file with more has one
-// cause more often than as many.
-const maxChangeFaults = 1_000
-
-// CheckPreferences finds what SetPreferences would refuse of each change, in the
-// order of the changes, 1,000 at most, and changes nothing. What is found holds as
-// of now only. Problems: org_not_found, too_many_changes.
-func (r *Registry) CheckPreferences(ctx context.Context, org event.OrgID, changes []PreferenceChange) ([]*ChangeError, error) {
+// CheckPreferences tells found what SetPreferences would refuse of each change, in
+// the order of the changes, and changes nothing. What it finds holds as of now only.
+// Problems: org_not_found, too_many_changes.
+func (r *Registry) CheckPreferences(ctx context.Context, org event.OrgID, changes []PreferenceChange, found func(*ChangeError)) error {
 	if _, ok := r.Snapshot().Org(org); !ok {
-		return nil, orgNotFound()
+		return orgNotFound()
 	}
 	if err := checkCount(len(changes)); err != nil {
-		return nil, err
+		return err
 	}
 	in := make([]newPreference, 0, len(changes))
 	faults := map[int]error{}
@@ -33,33 +29,32 @@ func (r *Registry) CheckPreferences(ctx context.Context, org event.OrgID, change
 	}
 	tx, err := r.reader.BeginTx(ctx, nil)
 	if err != nil {
-		return nil, storeError("check preferences", err)
+		return storeError("check preferences", err)
 	}
 	defer func() { _ = tx.Rollback() }()
 	people, err := personIDs(ctx, tx, org, in)
 	if err != nil {
-		return nil, storeError("check preferences", err)
+		return storeError("check preferences", err)
 	}
 	known, err := loadAnswers(ctx, tx, org, slices.DeleteFunc(slices.Clone(in), func(c newPreference) bool { return c.Subject == Subject{} }))
 	if err != nil {
-		return nil, storeError("check preferences", err)
+		return storeError("check preferences", err)
 	}
-	var out []*ChangeError
 	for i := range in {
-		if err := faultOf(&in[i], faults[i], people, known); err != nil && len(out) < maxChangeFaults {
-			out = append(out, &ChangeError{i, err})
+		if err := faultOf(&in[i], faults[i], people, known); err != nil {
+			found(&ChangeError{i, err})
 		}
 	}
-	return out, nil
+	return nil
 }
 
-// faultOf returns what is wrong with a change: found at first sight, or that whom
+// faultOf returns what is wrong with a change: seen at first sight, or that whom
 // it is about is not there. An address need not be: it is created.
-func faultOf(c *newPreference, found error, people map[PersonKey]PersonID, known map[Subject]Answers) error {
+func faultOf(c *newPreference, seen error, people map[PersonKey]PersonID, known map[Subject]Answers) error {
 	_, exists := known[c.Subject]
 	switch {
-	case found != nil:
-		return found
+	case seen != nil:
+		return seen
 	case c.Person != PersonKey{} && people[c.Person] == 0:
 		return personNotFound()
 	case c.Subject != Subject{} && !exists:
