@@ -26,7 +26,7 @@ type cli struct {
 	Config  kong.ConfigFlag `help:"TOML file with flag names as keys." placeholder:"FILE" type:"existingfile"`
 	Serve   serveCmd        `cmd:"" help:"Run the server: the public plane for mail clients and the private plane for you."`
 	Demo    demoCmd         `cmd:"" help:"Run a server with followed mails and mail clients, and watch the KPIs move."`
-	Follow  followCmd       `cmd:"" help:"Make an HTML mail followed: one instrumented copy per recipient."`
+	Follow  followCmd       `cmd:"" help:"Make a mail followed, HTML or whole (MIME): one instrumented copy per recipient."`
 	KPI     kpiCmd          `cmd:"" help:"List the KPIs, or compute one."`
 	SQL     sqlCmd          `cmd:"" help:"Run one SELECT over interactions, emails, recipients and links."`
 	Export  exportCmd       `cmd:"" help:"Export all interactions of an organisation as NDJSON or Parquet."`
