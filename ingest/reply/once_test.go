@@ -47,6 +47,46 @@ func TestDuplicates(t *testing.T) {
 	}
 }
 
+// slow is an engine that appends slowly enough for a second caller to come in.
+type slow struct {
+	reply.Engine
+	calls chan struct{}
+}
+
+func (s *slow) Append(ctx context.Context, in []event.Interaction) error {
+	select {
+	case s.calls <- struct{}{}: // the first call
+		for range 300 {
+			if len(s.calls) == cap(s.calls) {
+				return errors.New("a second append of the same message")
+			}
+			<-time.After(time.Millisecond)
+		}
+	default:
+	}
+	return s.Engine.Append(ctx, in)
+}
+
+// Whoever comes while the same message is being recorded waits for its end.
+func TestDuplicateWaits(t *testing.T) {
+	w := newWorld(t)
+	s := &slow{w.service.Engine, make(chan struct{}, 2)}
+	w.service.Engine = s
+	mail := text("From: bob@example.com", "In-Reply-To: "+w.parent(w.acme, 1, 1))
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			if _, err := w.deliver(w.acme, mail); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if rows := w.recorded(w.acme); len(rows) != 1 {
+		t.Errorf("%d rows", len(rows))
+	}
+}
+
 // crashing is an engine or a registry that stops the process, as it were, before
 // or after the step it takes.
 type crashing struct {
