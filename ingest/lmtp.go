@@ -23,7 +23,7 @@ const (
 	lmtpConns      = 64
 	lmtpRecipients = 100              // of one message
 	lmtpLine       = 1 << 20          // bytes of a line, of a body too; a longer one costs the connection
-	lmtpTime       = time.Minute      // for a command, an answer, or a whole message
+	lmtpTime       = 5 * time.Minute  // for a command, an answer, or a whole message: RFC 5321 section 4.5.3.2.7
 	lmtpDrain      = 10 * time.Second // for messages in flight at shutdown
 )
 
@@ -36,6 +36,8 @@ type LMTPOptions struct {
 	// Addresses maps where replies go to organisations' names: whole addresses, or
 	// domains. What is not in it is taken if it carries a token: local+TOKEN@host.
 	Addresses map[string]string
+	// MaxMessage bounds a message, in bytes; default reply.MaxMessage, which is also the most.
+	MaxMessage int64
 }
 
 // LMTP takes replies from a mail server, RFC 2033. Each recipient address is
@@ -62,6 +64,9 @@ func NewLMTP(opts LMTPOptions) *LMTP {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	if opts.MaxMessage == 0 {
+		opts.MaxMessage = reply.MaxMessage
+	}
 	lower := make(map[string]string, len(opts.Addresses))
 	for address, org := range opts.Addresses {
 		lower[strings.ToLower(address)] = org
@@ -80,7 +85,7 @@ func (l *LMTP) Stats() LMTPStats {
 func (l *LMTP) Serve(ctx context.Context, ln net.Listener) error {
 	s := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &lmtpSession{lmtp: l}, nil }))
 	s.LMTP, s.Domain, s.EnableSMTPUTF8 = true, "mailwake", true
-	s.MaxRecipients, s.MaxMessageBytes, s.MaxLineLength = lmtpRecipients, reply.MaxMessage, lmtpLine
+	s.MaxRecipients, s.MaxMessageBytes, s.MaxLineLength = lmtpRecipients, l.opts.MaxMessage, lmtpLine
 	s.ReadTimeout, s.WriteTimeout = lmtpTime, lmtpTime
 	s.ErrorLog = lmtpErrors{l.opts.Logger}
 	stopped := make(chan error, 1)

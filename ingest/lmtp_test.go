@@ -70,7 +70,7 @@ type mailroom struct {
 	stop   func() error
 }
 
-func newMailroom(t *testing.T, ln net.Listener) *mailroom {
+func newMailroom(t *testing.T, ln net.Listener, change ...func(*LMTPOptions)) *mailroom {
 	t.Helper()
 	ring, err := token.NewRing(noon)
 	if err != nil {
@@ -79,9 +79,13 @@ func newMailroom(t *testing.T, ln net.Listener) *mailroom {
 	reg := newRegistry(t)
 	m := &mailroom{t: t, ring: ring, engine: new(journal)}
 	service := &reply.Service{Registry: reg, Engine: m.engine, Tokens: ring, Now: func() time.Time { return noon }, Refused: ReplyRefused}
-	m.lmtp = NewLMTP(LMTPOptions{Service: service, Orgs: reg.OrgByName, Tokens: ring, Addresses: map[string]string{
+	opts := LMTPOptions{Service: service, Orgs: reg.OrgByName, Tokens: ring, Addresses: map[string]string{
 		"Replies@Acme.example": "acme", "other.example": "other", "late.example": "not-there-yet",
-	}})
+	}}
+	for _, f := range change {
+		f(&opts)
+	}
+	m.lmtp = NewLMTP(opts)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- m.lmtp.Serve(ctx, ln) }()
@@ -246,19 +250,20 @@ func TestLMTPLabelsBounces(t *testing.T) {
 }
 
 func TestLMTPLimits(t *testing.T) {
-	m := newMailroom(t, loopback(t))
+	const most = 1 << 20
+	m := newMailroom(t, loopback(t), func(o *LMTPOptions) { o.MaxMessage = most })
 	to := []string{"replies@acme.example"}
 	for name, tc := range map[string]struct {
 		message string
 		want    int
 	}{
-		"too large":       {message("1", "In-Reply-To: "+m.parent(1)) + strings.Repeat("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n", reply.MaxMessage/64+1), 552},
+		"too large":       {message("1", "In-Reply-To: "+m.parent(1)) + strings.Repeat("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n", most/64), 552},
 		"header":          {message("2", "In-Reply-To: "+m.parent(1), strings.Repeat("X-A: "+strings.Repeat("y", 900)+"\r\n", 300)+"X-B: c"), 552},
 		"no message":      {"hello\r\n", 554},
 		"empty":           {"", 554},
 		"long line":       {message("3", "In-Reply-To: "+m.parent(1), "X-A: "+strings.Repeat("y", 100<<10)), 250},
 		"bytes, any kind": {message("4", "In-Reply-To: "+m.parent(1)) + "\x00\xff\r\n", 250},
-		"10 MB, nested":   {nested(m.parent(1)), 250},
+		"at the limit":    {message("5", "In-Reply-To: "+m.parent(1)) + strings.Repeat("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n", most/64-4), 250},
 	} {
 		if answers := m.send("bob@example.com", to, tc.message); code(answers[to[0]]) != tc.want {
 			t.Errorf("%s: %v, want %d", name, answers[to[0]], tc.want)
@@ -271,7 +276,7 @@ func TestLMTPLimits(t *testing.T) {
 	for i := range many {
 		many[i] = fmt.Sprintf("a%d@other.example", i)
 	}
-	answers := m.send("bob@example.com", many, message("5", "In-Reply-To: "+m.parent(2)))
+	answers := m.send("bob@example.com", many, message("6", "In-Reply-To: "+m.parent(2)))
 	if code(answers[many[lmtpRecipients]]) != 452 || code(answers[many[0]]) != 250 || len(m.engine.taken()) != 1 {
 		t.Errorf("%d addresses: %v", len(many), answers[many[lmtpRecipients]])
 	}
