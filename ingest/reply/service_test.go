@@ -31,7 +31,7 @@ var noon = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 // world is a registry and an engine on disk with two organisations, each with an
 // email to the same addresses.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	store   blob.Store
 	ring    *token.Ring
@@ -44,7 +44,7 @@ type world struct {
 	acme, other event.OrgID
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	ring, err := token.NewRing(noon)
 	if err != nil {
