@@ -59,6 +59,7 @@ var owners = map[string][]string{
 	"github.com/elastic/go-seccomp-bpf":                {"query"},
 	"github.com/HdrHistogram/hdrhistogram-go":          {"bench"},
 	"github.com/alecthomas/kong":                       {"cmd/mailwake"},
+	"github.com/peterh/liner":                          {"cmd/mailwake"},
 	"github.com/BurntSushi/toml":                       {"cmd/mailwake"},
 	"github.com/prometheus/client_golang":              {"cmd/mailwake"},
 }

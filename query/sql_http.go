@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -26,6 +27,46 @@ func (o HTTPOptions) registerSQL(api huma.API) {
 			rowsHeader + " and " + truncatedHeader + " are trailers; an answer that breaks off is not whole.",
 		Responses: rowResponses(),
 	}, o.sql)
+	huma.Register(api, huma.Operation{
+		OperationID: "get-sql-schema", Method: http.MethodGet, Path: "/v1/orgs/{org}/sql/schema", Tags: []string{"query"}, Metadata: map[string]any{"roles": readers},
+		Summary: "List the tables and functions that statements of this key may name",
+	}, o.sqlSchema)
+}
+
+type schemaInput struct {
+	Org string `path:"org" doc:"name of the organisation"`
+}
+
+type schemaOutput struct{ Body SQLSchema }
+
+// SQLSchema is what statements may name.
+type SQLSchema struct {
+	Tables    []TableDoc `json:"tables"`
+	Functions []string   `json:"functions" doc:"names of functions, sorted"`
+}
+
+func (o HTTPOptions) sqlSchema(ctx context.Context, in *schemaInput) (*schemaOutput, error) {
+	org, err := o.Org(ctx, in.Org)
+	if err != nil {
+		return nil, err
+	}
+	out := SQLSchema{Tables: TotalsSchema(), Functions: functionNames()}
+	if o.Persons != nil && o.Persons(ctx, org) {
+		out.Tables = Schema()
+	}
+	return &schemaOutput{Body: out}, nil
+}
+
+// functionNames are the functions that have a name of letters.
+func functionNames() []string {
+	var names []string
+	for name := range functions {
+		if plainName.MatchString(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 type sqlInput struct {

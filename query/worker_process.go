@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -38,7 +39,7 @@ type worker struct {
 
 	killing sync.Once
 	exited  chan struct{} // closed when the process is gone and its folder removed
-	logger  interface{ Debug(string, ...any) }
+	logger  *slog.Logger
 }
 
 // startWorker starts a process and waits until it is confined.
@@ -78,7 +79,11 @@ func startWorker(ctx context.Context, o *Options, key workerKey, dir string) (_ 
 		p.kill("it does not start")
 		return nil, fmt.Errorf("start worker: %w", errors.Join(ctx.Err(), err))
 	}
-	o.Worker.Logger.Debug("SQL worker started", "org", key.org, "persons", key.persons, "pid", p.cmd.Process.Pid, "confined", ready.Confined, "missing", ready.Missing)
+	level := slog.LevelDebug
+	if len(ready.Missing) > 0 {
+		level = slog.LevelInfo // what the system does not permit, whoever runs it should know
+	}
+	o.Worker.Logger.Log(ctx, level, "SQL worker started", "org", key.org, "persons", key.persons, "pid", p.cmd.Process.Pid, "confined", ready.Confined, "missing", ready.Missing)
 	return p, nil
 }
 

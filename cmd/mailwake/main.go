@@ -28,7 +28,7 @@ type cli struct {
 	Demo    demoCmd         `cmd:"" help:"Run a server with followed mails and mail clients, and watch the KPIs move."`
 	Follow  followCmd       `cmd:"" help:"Make a mail followed, HTML or whole (MIME): one instrumented copy per recipient."`
 	KPI     kpiCmd          `cmd:"" help:"List the KPIs, or compute one."`
-	SQL     sqlCmd          `cmd:"" help:"Run one SELECT over interactions, emails, recipients and links."`
+	SQL     sqlCmd          `cmd:"" help:"Run SELECTs over the published tables, one or at a prompt."`
 	Export  exportCmd       `cmd:"" help:"Export all interactions of an organisation as NDJSON or Parquet."`
 	Org     orgCmd          `cmd:"" help:"Create and list organisations."`
 	Consent consentCmd      `cmd:"" help:"Preferences with proof: show, set, import, export, verify."`
