@@ -163,6 +163,9 @@ func (db *DB) question(ctx context.Context, r Request) (q question, err error) {
 	if !r.Persons {
 		q.text = k.forMany(db.opts.Worker.MinPeople)
 	}
+	if text, ok := k.spelled(q.text, q.args); ok {
+		q.text, q.args = text, nil
+	}
 	return q, err
 }
 
@@ -272,7 +275,11 @@ func (db *DB) run(ctx context.Context, org event.OrgID, q question) (res *Result
 		// The pool keeps the connection or has dropped it; nothing is lost either way.
 		_ = conn.Close()
 	}()
-	res, err = collect(ctx, conn, text, q, db.opts.MaxBytes)
+	take := collect
+	if !q.foreign && len(q.args) == 0 {
+		take = collectDirect
+	}
+	res, err = take(ctx, conn, text, q, db.opts.MaxBytes)
 	if err != nil {
 		if isFatal(err) {
 			s.abandon(l.duck)

@@ -3,6 +3,7 @@ package query
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,6 +58,37 @@ func (k *KPI) bind(given map[string]string, at surroundings) ([]any, error) {
 		}
 	}
 	return args, nil
+}
+
+var placeholder = regexp.MustCompile(`\$(\d+)`)
+
+// spelled returns text with its parameters spelled out, if all of them are values
+// of closed sets: numbers, times, choices and zones that were looked up. A text
+// that somebody typed stays a parameter.
+func (k *KPI) spelled(text string, args []any) (string, bool) {
+	words := make([]string, len(args))
+	for i, v := range args {
+		switch v := v.(type) {
+		case nil:
+			words[i] = "NULL"
+		case int64:
+			words[i] = "CAST(" + strconv.FormatInt(v, 10) + " AS BIGINT)"
+		case time.Time:
+			words[i] = fmt.Sprintf("make_timestamp(%d)", v.UnixMicro())
+		case string:
+			if k.Params[i].Type == "text" {
+				return "", false
+			}
+			words[i] = literal(v)
+		}
+	}
+	return placeholder.ReplaceAllStringFunc(text, func(p string) string {
+		i, err := strconv.Atoi(p[1:])
+		if err != nil || i < 1 || i > len(words) {
+			return p
+		}
+		return words[i-1]
+	}), true
 }
 
 func (k *KPI) paramNames() string {
