@@ -40,9 +40,11 @@ type SourceFunc func(ctx context.Context, org event.OrgID) (View, error)
 func (f SourceFunc) View(ctx context.Context, org event.OrgID) (View, error) { return f(ctx, org) }
 
 // Catalog gives what the registry knows, in the order of ids, from behind the id
-// named on. What it has yielded must not change. *registry.Registry is one.
+// named on. What it has yielded does not change, but for emails. *registry.Registry is one.
 type Catalog interface {
-	EmailsSince(ctx context.Context, org event.OrgID, after event.EmailID) iter.Seq2[registry.Email, error]
+	// EmailChanges yields emails that were registered or retried behind the change
+	// named, in the order of their changes.
+	EmailChanges(ctx context.Context, org event.OrgID, after int64) iter.Seq2[registry.Email, error]
 	RecipientsSince(ctx context.Context, org event.OrgID, after event.RecipientID) iter.Seq2[registry.Recipient, error]
 	// LinksSince yields the links of emails behind after. They are visible no
 	// later than their email.
@@ -61,6 +63,8 @@ type Options struct {
 	// Rules returns what may be shown of an organisation now. It is asked by every
 	// query, before anything is read.
 	Rules func(org event.OrgID) (Rules, error)
+	// news replaces Catalog where news are brought and not asked for.
+	news func(ctx context.Context, org event.OrgID, mark catalogMark) (catalogNews, catalogMark, error)
 	// Clock gives the time that ages are counted to; nil is time.Now.
 	Clock func() time.Time
 	// Folders names the local folders, absolute, under which the files of every
@@ -98,6 +102,11 @@ const (
 )
 
 func (o *Options) setDefaults() {
+	if o.news == nil {
+		o.news = func(ctx context.Context, org event.OrgID, mark catalogMark) (catalogNews, catalogMark, error) {
+			return readNews(ctx, o.Catalog, org, mark)
+		}
+	}
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}

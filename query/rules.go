@@ -126,46 +126,36 @@ func (l *listing) sync(ctx context.Context, s *store, members func(event.Kind) i
 // maxListed bounds the memory that ids out of range could ask for.
 const maxListed = 1 << 32
 
-func (l *listing) write(ctx context.Context, s *store, next []uint8, changed []int) (err error) {
-	if _, err := s.write.ExecContext(ctx, "BEGIN"); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_, back := s.write.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
-			err = errors.Join(err, back)
-		}
-	}()
+// write replaces the changed recipients' marks, or all where these are many.
+func (l *listing) write(ctx context.Context, s *store, next []uint8, changed []int) error {
+	gone := ""
 	if len(changed) <= fewChanges {
 		ids := make([]string, len(changed))
 		for i, id := range changed {
 			ids[i] = strconv.Itoa(id)
 		}
-		_, err = s.write.ExecContext(ctx, "DELETE FROM "+l.table+" WHERE recipient_id IN ("+strings.Join(ids, ", ")+")")
+		gone = " WHERE recipient_id IN (" + strings.Join(ids, ", ") + ")"
 	} else {
 		changed = changed[:0]
 		for id := range next {
 			changed = append(changed, id)
 		}
-		_, err = s.write.ExecContext(ctx, "DELETE FROM "+l.table)
 	}
-	if err != nil {
-		return err
-	}
-	if err := s.appendEach(l.table, func(add func(...any) error) error {
-		for _, id := range changed {
-			if m := next[id]; m == 0 {
-				continue
-			} else if err := add(int64(id), m&1 != 0, m&2 != 0, m&4 != 0, m&8 != 0); err != nil {
-				return err
-			}
+	return s.inTransaction(ctx, func() error {
+		if _, err := s.write.ExecContext(ctx, "DELETE FROM "+l.table+gone); err != nil {
+			return err
 		}
-		return nil
-	}); err != nil {
-		return err
-	}
-	_, err = s.write.ExecContext(ctx, "COMMIT")
-	return err
+		return s.appendEach(l.table, func(add func(...any) error) error {
+			for _, id := range changed {
+				if m := next[id]; m == 0 {
+					continue
+				} else if err := add(int64(id), m&1 != 0, m&2 != 0, m&4 != 0, m&8 != 0); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
 }
 
 // takeConsent brings the tables of consent up to what holds now.

@@ -24,8 +24,7 @@ type store struct {
 	from     event.Position
 	pulled   event.Position // tail rows before it are in a segment
 
-	lastEmail     event.EmailID
-	lastRecipient event.RecipientID
+	mark catalogMark // how far the catalog is copied
 
 	reports   map[string]bool // data files: whether they may hold events that others reported
 	denied    *listing
@@ -47,7 +46,7 @@ type lease struct {
 	files    []string // of view, those without reported events first
 	reports  int      // how many of files, at the end, may hold reported events
 	denied   bool     // somebody refuses something
-	catalog  [2]int64 // how far the catalog was copied
+	catalog  catalogMark
 }
 
 // hotPart is a segment as the lease found it.
@@ -103,7 +102,7 @@ func (s *store) lease(ctx context.Context, allowed func(*Rules) error) (l *lease
 		return nil, fmt.Errorf("take consent: %w", err)
 	}
 	l = &lease{store: s, duck: s.duck, view: view, rules: rules, denied: s.denied.count > 0,
-		catalog: [2]int64{int64(s.lastEmail), int64(s.lastRecipient)}}
+		catalog: s.mark}
 	if l.files, l.reports, err = s.sortFiles(ctx, view.Files()); err != nil {
 		return nil, fmt.Errorf("look at files: %w", err)
 	}

@@ -62,7 +62,7 @@ func (w *world) setRules(change func(*Rules)) {
 // and what needs no consent stays.
 func TestConsentInTheSurface(t *testing.T) {
 	w := newWorld(t)
-	db := w.open(nil)
+	dbs := []*DB{w.open(nil), w.openWorkers(nil)}
 	id := int64(0)
 	for recipient := range event.RecipientID(3) {
 		for kind := event.Open; kind <= event.Unsubscribed; kind++ {
@@ -90,12 +90,15 @@ func TestConsentInTheSurface(t *testing.T) {
 		for recipient, kinds := range c.want {
 			want := strings.Fields(kinds + rest)
 			slices.Sort(want)
-			var got []string
-			for _, row := range ask(t, db, 1, fmt.Sprintf("SELECT kind FROM interactions WHERE recipient_id = %d ORDER BY kind", recipient+1)) {
-				got = append(got, row["kind"].(string))
-			}
-			if !slices.Equal(got, want) {
-				t.Errorf("step %d: of recipient %d there is %v, want %v", i, recipient+1, got, want)
+			for _, db := range dbs {
+				res, err := db.SQL(t.Context(), Statement{Org: 1, Persons: true, Text: fmt.Sprintf("SELECT kind FROM interactions WHERE recipient_id = %d ORDER BY kind", recipient+1)})
+				var got []string
+				for _, row := range rowsOf(t, res, err) {
+					got = append(got, row["kind"].(string))
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("step %d, worker %v: of recipient %d there is %v, want %v", i, db.work != nil, recipient+1, got, want)
+				}
 			}
 		}
 	}
@@ -196,4 +199,35 @@ func TestFeatureDisabled(t *testing.T) {
 			}
 		}
 	}
+}
+
+// An email that was blocked and is retried becomes another row, with its links,
+// here and in a worker.
+func TestRetriedEmail(t *testing.T) {
+	w := newWorld(t)
+	o := w.org(1)
+	o.emails = []registry.Email{{ID: 1, Follow: registry.FollowBlocked}, {ID: 2, Follow: registry.FollowOn}}
+	o.links = []registry.Link{{Email: 2, Ordinal: 1, URL: "https://two"}}
+	dbs := []*DB{w.open(nil), w.openWorkers(nil)}
+	expect := func(want string) {
+		t.Helper()
+		for i, db := range dbs {
+			res, err := db.SQL(t.Context(), Statement{Org: 1, Persons: true, Text: "SELECT email_id, follow_state, links, recipients, count(url) AS urls FROM emails LEFT JOIN links USING (email_id) GROUP BY ALL ORDER BY 1"})
+			var got []string
+			for _, row := range rowsOf(t, res, err) {
+				got = append(got, fmt.Sprintln(row["email_id"], row["follow_state"], row["links"], row["urls"], row["recipients"]))
+			}
+			if text := strings.ReplaceAll(strings.Join(got, ", "), "\n", ""); text != want {
+				t.Errorf("database %d has %s, want %s", i, text, want)
+			}
+		}
+	}
+	expect("1 blocked 0 0 0, 2 on 1 1 0")
+	w.mu.Lock()
+	o.emails = []registry.Email{o.emails[1], o.emails[1], {ID: 1, Follow: registry.FollowOn}, {ID: 3, Follow: registry.FollowOff}}
+	o.links = []registry.Link{{Email: 1, Ordinal: 1, URL: "https://one"}, {Email: 1, Ordinal: 2, URL: "https://more"}, o.links[0]}
+	o.sentTo = []registry.EmailRecipient{{Email: 1, Recipient: 4}, {Email: 3, Recipient: 4}}
+	w.mu.Unlock()
+	expect("1 on 2 2 1, 2 on 1 1 0, 3 off 0 0 1")
+	expect("1 on 2 2 1, 2 on 1 1 0, 3 off 0 0 1")
 }

@@ -15,7 +15,6 @@ import (
 	"syscall"
 
 	"mailwake/engine/event"
-	"mailwake/engine/registry"
 )
 
 // pinPrefix begins the names under which DuckDB opens the data files that a worker
@@ -34,21 +33,17 @@ type personEngine struct {
 	dir   string
 	files pinnedFiles
 
-	order      *workerOrder // the newest that came
-	parts      [][]byte     // tail rows that no statement has taken yet
-	emails     []registry.Email
-	links      []registry.Link
-	recipients []registry.Recipient
-	attached   []registry.AttachmentOfEmail
-	sentTo     []registry.EmailRecipient
-	rules      Rules
+	order *workerOrder // the newest that came
+	parts [][]byte     // tail rows that no statement has taken yet
+	news  catalogNews  // that no statement has taken yet
+	rules Rules
 }
 
 func newPersonEngine(ctx context.Context, setup workerSetup, files *net.UnixConn) (*personEngine, error) {
 	e := &personEngine{dir: setup.Dir}
 	e.files.paths, e.files.arrived = map[int]string{}, sync.NewCond(&e.files)
 	o := &Options{
-		Source: e, Catalog: e, Rules: e.current, Folders: func(event.OrgID) ([]string, error) { return []string{setup.Dir}, nil },
+		Source: e, news: e.brought, Rules: e.current, Folders: func(event.OrgID) ([]string, error) { return []string{setup.Dir}, nil },
 		TempDir: setup.Dir, Threads: setup.Threads, MemoryLimit: setup.Memory,
 	}
 	o.setDefaults()
@@ -66,11 +61,7 @@ func (e *personEngine) take(_ context.Context, o *workerOrder) error {
 	if len(o.Rows) > 0 {
 		e.parts = append(e.parts, o.Rows)
 	}
-	e.emails = append(e.emails, o.Emails...)
-	e.links = append(e.links, o.Links...)
-	e.recipients = append(e.recipients, o.Recipients...)
-	e.attached = append(e.attached, o.Attached...)
-	e.sentTo = append(e.sentTo, o.SentTo...)
+	e.news.add(&o.News)
 	if o.Statement == nil {
 		return nil
 	}
@@ -86,7 +77,7 @@ func (e *personEngine) answer(ctx context.Context, q question, out resultWriter)
 		return errInside{err}
 	}
 	defer l.release()
-	e.parts, e.emails, e.links, e.recipients, e.attached, e.sentTo = nil, nil, nil, nil, nil, nil
+	e.parts, e.news = nil, catalogNews{}
 	head, err := l.base().with(readsOf(q.text))
 	if err != nil {
 		return errInside{err}
@@ -119,43 +110,16 @@ func (e *personEngine) View(context.Context, event.OrgID) (View, error) {
 	return v, nil
 }
 
-// EmailsSince, LinksSince and RecipientsSince give what orders brought.
-func (e *personEngine) EmailsSince(context.Context, event.OrgID, event.EmailID) iter.Seq2[registry.Email, error] {
-	return fed(e.emails)
-}
-
-// LinksSince is of Catalog.
-func (e *personEngine) LinksSince(context.Context, event.OrgID, event.EmailID) iter.Seq2[registry.Link, error] {
-	return fed(e.links)
-}
-
-// RecipientsSince is of Catalog.
-func (e *personEngine) RecipientsSince(context.Context, event.OrgID, event.RecipientID) iter.Seq2[registry.Recipient, error] {
-	return fed(e.recipients)
-}
-
-// EmailRecipientsSince is of Catalog.
-func (e *personEngine) EmailRecipientsSince(context.Context, event.OrgID, event.EmailID) iter.Seq2[registry.EmailRecipient, error] {
-	return fed(e.sentTo)
-}
-
-// EmailAttachmentsSince is of Catalog.
-func (e *personEngine) EmailAttachmentsSince(context.Context, event.OrgID, event.EmailID) iter.Seq2[registry.AttachmentOfEmail, error] {
-	return fed(e.attached)
+// brought gives what orders brought of the catalog.
+func (e *personEngine) brought(_ context.Context, _ event.OrgID, mark catalogMark) (catalogNews, catalogMark, error) {
+	for _, email := range e.news.Emails {
+		mark.email = max(mark.email, email.ID)
+	}
+	return e.news, mark, nil
 }
 
 // current are the rules that the last order told.
 func (e *personEngine) current(event.OrgID) (Rules, error) { return e.rules, nil }
-
-func fed[T any](list []T) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		for _, v := range list {
-			if !yield(v, nil) {
-				return
-			}
-		}
-	}
-}
 
 // fedView is a View of an order.
 type fedView struct {

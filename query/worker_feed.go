@@ -72,7 +72,7 @@ func (f feeder) feedView(ctx context.Context, p *worker, view View, rules Rules,
 		return errWorkerGone(err)
 	}
 	p.from, p.pulled = order.From, order.To
-	if err := f.addCatalog(ctx, p, &order); err != nil {
+	if order.News, p.mark, err = readNews(ctx, f.opts.Catalog, p.key.org, p.mark); err != nil {
 		return err
 	}
 	if order.Files, err = p.sendFiles(view.Files()); err != nil {
@@ -101,51 +101,6 @@ func (p *worker) sendRows(view View, to event.Position) (rest []byte, err error)
 		}
 	}
 	return rest, nil
-}
-
-// addCatalog adds what the catalog got since the last order, emails before links:
-// a link is visible no later than its email.
-func (f feeder) addCatalog(ctx context.Context, p *worker, order *workerOrder) error {
-	c, org := f.opts.Catalog, p.key.org
-	for e, err := range c.EmailsSince(ctx, org, p.lastEmail) {
-		if err != nil {
-			return fmt.Errorf("read emails: %w", err)
-		}
-		order.Emails = append(order.Emails, e)
-	}
-	if n := len(order.Emails); n > 0 {
-		last := order.Emails[n-1].ID
-		for l, err := range c.LinksSince(ctx, org, p.lastEmail) {
-			if err != nil {
-				return fmt.Errorf("read links: %w", err)
-			}
-			if l.Email > last {
-				break
-			}
-			order.Links = append(order.Links, l)
-		}
-		for a, err := range c.EmailAttachmentsSince(ctx, org, p.lastEmail) {
-			if err != nil {
-				return fmt.Errorf("read attachments: %w", err)
-			}
-			order.Attached = append(order.Attached, a)
-		}
-		for r, err := range c.EmailRecipientsSince(ctx, org, p.lastEmail) {
-			if err != nil {
-				return fmt.Errorf("read recipients of emails: %w", err)
-			}
-			order.SentTo = append(order.SentTo, r)
-		}
-		p.lastEmail = last
-	}
-	for r, err := range c.RecipientsSince(ctx, org, p.lastRecipient) {
-		if err != nil {
-			return fmt.Errorf("read recipients: %w", err)
-		}
-		order.Recipients = append(order.Recipients, r)
-		p.lastRecipient = r.ID
-	}
-	return nil
 }
 
 // sendFiles opens the files that the worker does not have and sends them, open,

@@ -26,16 +26,15 @@ type worker struct {
 	idleUntil *time.Timer // while idle
 
 	// What it was fed so far.
-	pulled        event.Position
-	from          event.Position
-	lastEmail     event.EmailID
-	consented     bool // it has the lists of consent below
-	consent       uint64
-	optIn         bool
-	lastRecipient event.RecipientID
-	pins          map[string]int // path of a data file -> its number
-	nextPin       int
-	tables        string // version of the aggregate tables it has
+	pulled    event.Position
+	from      event.Position
+	mark      catalogMark
+	consented bool // it has the lists of consent below
+	consent   uint64
+	optIn     bool
+	pins      map[string]int // path of a data file -> its number
+	nextPin   int
+	tables    string // version of the aggregate tables it has
 
 	killing sync.Once
 	exited  chan struct{} // closed when the process is gone and its folder removed

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"mailwake/engine/event"
-	"mailwake/engine/registry"
 )
 
 // The conversation of a worker with the process that started it, over a pair of
@@ -53,18 +52,14 @@ type workerReady struct {
 // workerOrder brings a worker up to a View and asks. Large ones come in parts:
 // Statement is nil in all but the last.
 type workerOrder struct {
-	Snapshot   int64
-	Files      []int // numbers of all files of the View; they come on the other socket
-	From, To   event.Position
-	Rows       []byte // new rows of the tail: position, length, row, see appendTailRow
-	Emails     []registry.Email
-	Links      []registry.Link
-	Recipients []registry.Recipient
-	Attached   []registry.AttachmentOfEmail
-	SentTo     []registry.EmailRecipient
-	Rules      fedRules
-	Tables     []workerTable // aggregate-only: tables to put in place of those before
-	Statement  *workerStatement
+	Snapshot  int64
+	Files     []int // numbers of all files of the View; they come on the other socket
+	From, To  event.Position
+	Rows      []byte // new rows of the tail: position, length, row, see appendTailRow
+	News      catalogNews
+	Rules     fedRules
+	Tables    []workerTable // aggregate-only: tables to put in place of those before
+	Statement *workerStatement
 }
 
 // workerTable is a table of the aggregate surface as an Arrow IPC stream.

@@ -190,8 +190,14 @@ func (v *fakeView) Rows(from event.Position) iter.Seq2[event.Position, *event.In
 	}
 }
 
-func (w *world) EmailsSince(_ context.Context, org event.OrgID, after event.EmailID) iter.Seq2[registry.Email, error] {
-	return since(w, org, func(o *fakeOrg) []registry.Email { return o.emails }, func(e registry.Email) bool { return e.ID > after })
+// EmailChanges takes the place in the list for the number of the change.
+func (w *world) EmailChanges(_ context.Context, org event.OrgID, after int64) iter.Seq2[registry.Email, error] {
+	return since(w, org, func(o *fakeOrg) []registry.Email {
+		for i := range o.emails {
+			o.emails[i].Change = int64(i + 1)
+		}
+		return o.emails
+	}, func(e registry.Email) bool { return e.Change > after })
 }
 
 func (w *world) RecipientsSince(_ context.Context, org event.OrgID, after event.RecipientID) iter.Seq2[registry.Recipient, error] {
