@@ -140,7 +140,7 @@ func (w *workers) give(p *worker, healthy bool) {
 		<-w.turnOf(p.key.org)
 	}()
 	w.mu.Lock()
-	if !healthy || w.mu.closed {
+	if !healthy || w.mu.closed || !w.mu.live[p] {
 		delete(w.mu.live, p)
 		w.mu.Unlock()
 		p.kill("not needed any more")

@@ -19,6 +19,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/service"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -45,6 +46,8 @@ type AzureStore struct {
 	client *container.Client
 	prefix string // "" or "folder/"
 	url    string // of the container, as abfs://…/
+	// account makes the client for what concerns the whole account.
+	account func() (*service.Client, error)
 }
 
 // Azure returns the store of a container without talking to it; see Ensure.
@@ -62,6 +65,7 @@ func Azure(o AzureOptions) (*AzureStore, error) {
 		return nil, err
 	}
 	s := &AzureStore{client: client, url: "abfs://" + o.Container + "@" + o.dfsHost() + "/"}
+	s.account = func() (*service.Client, error) { return o.accountClient(opts.ClientOptions) }
 	if o.Prefix != "" {
 		s.prefix = o.Prefix + "/"
 	}
