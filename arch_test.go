@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	"ingest/reply":         {"engine/event", "engine/problem", "engine/registry", "ingest/token"},
 	"ingest":               {"engine", "engine/event", "engine/classify", "engine/problem", "engine/registry", "engine/wal", "engine/blob", "ingest/bulk", "ingest/follow", "ingest/message", "ingest/reply", "ingest/token"},
 	"query":                {"engine", "engine/event", "engine/lake", "engine/problem", "engine/registry"},
-	"retention":            {"engine", "engine/classify", "engine/event", "engine/lake", "engine/problem", "engine/registry"},
+	"retention":            {"engine", "engine/blob", "engine/classify", "engine/event", "engine/lake", "engine/problem", "engine/registry"},
 	"bench":                {"engine/event"},
 }
 

@@ -43,6 +43,10 @@ type Options struct {
 	// 15 minutes.
 	Grace time.Duration
 
+	// Removals are needed to erase people and to purge organisations; without them,
+	// neither is done.
+	Removals *Removals
+
 	MinMerge  int   // see Policy
 	FullBytes int64 // see Policy
 	FileBytes int64 // size of merged files; default 256 MiB
@@ -64,6 +68,9 @@ func (o *Options) setDefaults() error {
 	if o.Grace == 0 {
 		o.Grace = defaultGrace
 	}
+	if o.Removals != nil {
+		return o.Removals.setDefaults()
+	}
 	return nil
 }
 
@@ -79,6 +86,7 @@ type task struct {
 // tasks in the order in which one run does them: what has to go goes before it is
 // merged, and what was replaced is deleted last.
 var tasks = []task{
+	{"erase", "go on with erasures of people", time.Minute, (*Keeper).erase},
 	{"expire", "remove files whose rows are all past the greatest age", time.Hour, (*Keeper).expire},
 	{"enforce", "rewrite files that hold rows of recipients who refuse", 10 * time.Minute, (*Keeper).enforce},
 	{"compact", "merge small files, judge actors anew, null old user agents", 5 * time.Minute, (*Keeper).compact},
@@ -209,6 +217,10 @@ func (k *Keeper) lead(ctx context.Context) (release func(), err error) {
 
 // round runs what is due of all organisations.
 func (k *Keeper) round(ctx context.Context) {
+	if err := k.purge(ctx); err != nil && ctx.Err() == nil {
+		k.stats.failures.Add(1)
+		k.opts.Logger.Error("purge failed; it is tried again", "error", err)
+	}
 	for org := range k.opts.Registry.Snapshot().Orgs() {
 		s, err := k.subject(ctx, org)
 		if err != nil {

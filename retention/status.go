@@ -168,9 +168,11 @@ func (k *Keeper) Plan(ctx context.Context, org event.OrgID) ([]Step, error) {
 	}
 	now := k.opts.Now()
 	steps := p.steps(s.table.Snapshot().Files(), rewrites, now)
-	if o.PurgeAt != 0 {
-		steps = append(steps, Step{Task: "purge", Why: []string{"terminated"}, When: o.PurgeAt.Time(), What: "delete everything of the organisation"})
+	coming, err := k.coming(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("plan removals of %s: %w", o.Name, err)
 	}
+	steps = append(steps, coming...)
 	stale, err := s.table.StaleManifests(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("plan maintenance of %s: %w", o.Name, err)

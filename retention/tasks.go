@@ -22,6 +22,8 @@ func (k *Keeper) policy(ctx context.Context, s *subject) (*Policy, error) {
 		}
 		p.Refusals = append(p.Refusals, r)
 	}
+	// Rows that were being recorded when an erasure began, or that came back with an
+	// old backup, go with the next rewrite.
 	p.Erased = k.opts.Registry.ErasedRecipients(s.org.ID)
 	return p, nil
 }

@@ -23,6 +23,8 @@ type keeper struct {
 	calls  []string
 }
 
+func every(string) bool { return true }
+
 func item(name, what string) string {
 	return "<Blob><Name>" + name + "</Name>" + what + "<Properties><Content-Length>7</Content-Length>%s</Properties></Blob>"
 }
@@ -94,7 +96,7 @@ func TestCopiesOfAnAccountThatKeeps(t *testing.T) {
 	if kinds[blob.CopyVersion] != 2 || kinds[blob.CopySnapshot] != 1 || kinds[blob.CopyDeleted] != 1 {
 		t.Fatal(kinds)
 	}
-	done, left, err := blob.ExpungeAll(t.Context(), wrapped, "p/")
+	done, left, err := blob.ExpungeAll(t.Context(), wrapped, "p/", every)
 	if err != nil || done != 2 || len(left) != 2 {
 		t.Fatal(done, left, err)
 	}
@@ -105,7 +107,7 @@ func TestCopiesOfAnAccountThatKeeps(t *testing.T) {
 	if d, err := c.Keeps(t.Context()); err != nil || d != 9*24*time.Hour {
 		t.Error(d, err)
 	}
-	if done, left, err := blob.ExpungeAll(context.Background(), blob.Mem("x"), "p/"); done != 0 || left != nil || err != nil {
+	if done, left, err := blob.ExpungeAll(context.Background(), blob.Mem("x"), "p/", every); done != 0 || left != nil || err != nil {
 		t.Error("memory keeps nothing")
 	}
 }
@@ -119,7 +121,7 @@ func TestSnapshotsOfAzurite(t *testing.T) {
 	if err := s.Snapshot(t.Context(), "p/a"); err != nil {
 		t.Fatal(err)
 	}
-	done, left, err := blob.ExpungeAll(t.Context(), s, "p/")
+	done, left, err := blob.ExpungeAll(t.Context(), s, "p/", every)
 	if err != nil || done != 1 || left != nil {
 		t.Fatal(done, left, err)
 	}

@@ -59,9 +59,9 @@ func CopiesOf(s Store) (c Copier, ok bool) {
 	}
 }
 
-// ExpungeAll deletes all copies of keys with prefix that may be deleted, and
+// ExpungeAll deletes all copies of wanted keys with prefix that may be deleted, and
 // returns how many those were, and the rest. A live blob is not a copy.
-func ExpungeAll(ctx context.Context, s Store, prefix string) (done int, left []Copy, err error) {
+func ExpungeAll(ctx context.Context, s Store, prefix string, wanted func(key string) bool) (done int, left []Copy, err error) {
 	c, ok := CopiesOf(s)
 	if !ok {
 		return 0, nil, nil
@@ -71,7 +71,9 @@ func ExpungeAll(ctx context.Context, s Store, prefix string) (done int, left []C
 		if err != nil {
 			return 0, nil, fmt.Errorf("list copies that the storage account keeps: %w", err)
 		}
-		all = append(all, one)
+		if wanted(one.Key) {
+			all = append(all, one)
+		}
 	}
 	if len(all) == 0 {
 		return 0, nil, nil

@@ -1,0 +1,396 @@
+package retention
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mailwake/engine/blob"
+	"mailwake/engine/event"
+	"mailwake/engine/problem"
+	"mailwake/engine/registry"
+)
+
+// Removals are the parts that hold something of people and organisations besides
+// the tables. All but Forget are required.
+type Removals struct {
+	Registry *registry.Registry
+	Store    blob.Store
+	// Shred moves everything buffered into the tables and overwrites the log.
+	Shred func(context.Context) error
+	// DropTail forgets an organisation that is being purged.
+	DropTail func(context.Context, event.OrgID) error
+	// Forget drops what queries hold of an organisation in memory.
+	Forget func(context.Context, event.OrgID) error
+	Signer *Signer
+
+	// Patience is how long a removal waits for readers; default 20 s. It is tried
+	// again later.
+	Patience time.Duration
+	// OrphanAge is the age from which a blob that no table has can be in no upload or
+	// commit any more; default 1 hour.
+	OrphanAge time.Duration
+}
+
+const (
+	// removalPatience is within the patience of a client that asks for an erasure.
+	removalPatience = 20 * time.Second
+	removalPause    = 20 * time.Millisecond
+	// removalOrphanAge is as long as lake takes any commit to last, retries included.
+	removalOrphanAge = time.Hour
+	// removalTries bounds how often a removal starts over when its last search still
+	// finds something, such as an event that was being recorded when it began.
+	removalTries = 4
+)
+
+func (r *Removals) setDefaults() error {
+	if r.Registry == nil || r.Store == nil || r.Shred == nil || r.DropTail == nil || r.Signer == nil {
+		return errors.New("retention: Registry, Store, Shred, DropTail and Signer are required for removals")
+	}
+	if r.Patience == 0 {
+		r.Patience = removalPatience
+	}
+	if r.OrphanAge == 0 {
+		r.OrphanAge = removalOrphanAge
+	}
+	return nil
+}
+
+// erasing is an erasure on its way.
+type erasing struct {
+	*Removals
+	k    *Keeper
+	s    *subject
+	e    registry.Erasure
+	cull *cull
+}
+
+// eraseStep is one step of an erasure: it can be done again at any time, and says
+// what it found and did, for the receipt.
+type eraseStep struct {
+	name, does string
+	run        func(*erasing, context.Context) (any, error)
+}
+
+// eraseSteps in their order. That nothing is collected any more is older than all
+// of them: it became durable with the erasure itself.
+var eraseSteps = []eraseStep{
+	{"log", "move what is buffered into the table and overwrite the log on disk", (*erasing).log},
+	{"rows", "rewrite the data files that hold rows of theirs", (*erasing).rows},
+	{"manifests", "write manifests without the bounds of replaced files, drop all older snapshots", (*erasing).manifests},
+	{"blobs", "delete the replaced files and the local copies of them", (*erasing).blobs},
+	{"orphans", "delete files of theirs that a lost commit left behind", (*erasing).orphans},
+	{"attachments", "delete files that were sent to nobody else", (*erasing).attachments},
+	{"records", "remove address, name and ids from the registry, and overwrite their bytes", (*erasing).records},
+	{"memory", "drop what queries hold in memory", (*erasing).memory},
+	{"copies", "delete versions, snapshots and soft-deleted copies at the storage account", (*erasing).copies},
+	{"search", "search everything again", (*erasing).search},
+}
+
+// errAgain says that a removal's last search found something.
+var errAgain = errors.New("something is left")
+
+// Erase removes a person: refused from the moment this is durable, then removed
+// step by step. An error after the beginning leaves the erasure under way: Run goes
+// on with it, and so does calling Erase again. Problems: those of
+// registry.BeginErasure, and removal_waits while somebody reads what is to go.
+func (k *Keeper) Erase(ctx context.Context, org event.OrgID, who registry.Whose, by registry.Actor) (registry.Erasure, error) {
+	r := k.opts.Removals
+	if r == nil {
+		return registry.Erasure{}, errors.New("retention: this Keeper has no Removals")
+	}
+	e, err := r.Registry.BeginErasure(ctx, org, who, by)
+	if err != nil || e.FinishedAt != 0 {
+		return e, err
+	}
+	release, err := k.lead(ctx)
+	if err != nil {
+		return e, err
+	}
+	defer release()
+	o, err := k.org(org)
+	if err != nil {
+		return e, err
+	}
+	s, err := k.subject(ctx, o)
+	if err != nil {
+		return e, err
+	}
+	if err := k.finishErasure(ctx, s, e); err != nil {
+		return e, err
+	}
+	return r.Registry.Erasure(ctx, org, e.ID)
+}
+
+// erase goes on with the erasures that are under way.
+func (k *Keeper) erase(ctx context.Context, s *subject) error {
+	if k.opts.Removals == nil {
+		return nil
+	}
+	open, err := k.opts.Removals.Registry.UnfinishedErasures(ctx, s.org.ID)
+	errs := []error{err}
+	for _, e := range open {
+		errs = append(errs, k.finishErasure(ctx, s, e))
+	}
+	return errors.Join(errs...)
+}
+
+// finishErasure does the steps that are not done, and signs the receipt. Must lead.
+func (k *Keeper) finishErasure(ctx context.Context, s *subject, e registry.Erasure) (err error) {
+	r := k.opts.Removals
+	p := Policy{Erased: e.Recipients}
+	for range removalTries {
+		x := &erasing{Removals: r, k: k, s: s, e: e, cull: p.cull(k.opts.Now())}
+		if err = x.run(ctx); err == nil {
+			break
+		}
+		if !errors.Is(err, errAgain) {
+			return fmt.Errorf("erasure %d of organisation %d: %w", e.ID, e.Org, err)
+		}
+		if err := r.Registry.RedoSteps(ctx, e.Org, e.ID); err != nil {
+			return err
+		}
+		e.Steps = nil
+	}
+	if err != nil {
+		return fmt.Errorf("erasure %d of organisation %d: %w", e.ID, e.Org, err)
+	}
+	if e, err = r.Registry.Erasure(ctx, e.Org, e.ID); err != nil {
+		return err
+	}
+	receipt, err := r.Signer.Sign(erasureReceipt(s.org, e, k.opts.Now()))
+	if err != nil {
+		return err
+	}
+	return r.Registry.FinishErasure(ctx, e.Org, e.ID, receipt)
+}
+
+func (x *erasing) run(ctx context.Context) error {
+	done := map[string]bool{}
+	for _, s := range x.e.Steps {
+		done[s.Step] = true
+	}
+	for _, step := range eraseSteps {
+		if done[step.name] {
+			continue
+		}
+		found, err := step.run(x, ctx)
+		if err == nil {
+			err = x.Registry.NoteStep(ctx, x.e.Org, x.e.ID, step.name, found)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return nil
+}
+
+func (x *erasing) log(ctx context.Context) (any, error) {
+	return struct {
+		Overwritten bool `json:"overwritten"`
+	}{true}, x.Shred(ctx)
+}
+
+// ManifestsFound says what became of manifests.
+type ManifestsFound struct {
+	Rewritten bool `json:"rewritten"`
+	Snapshots int  `json:"snapshots_dropped"`
+}
+
+func (x *erasing) manifests(ctx context.Context) (any, error) {
+	var out ManifestsFound
+	var err error
+	if out.Rewritten, err = x.s.table.RewriteManifests(ctx); err != nil {
+		return nil, err
+	}
+	// Snapshots have the time of this machine, whatever clock is injected.
+	out.Snapshots, err = x.s.table.Expire(ctx, time.Now())
+	return out, err
+}
+
+// BlobsFound says what was deleted from the store.
+type BlobsFound struct {
+	Deleted int   `json:"deleted"`
+	Bytes   int64 `json:"bytes"`
+}
+
+// blobs deletes replaced blobs as soon as nobody reads them.
+func (x *erasing) blobs(ctx context.Context) (any, error) {
+	var out BlobsFound
+	err := x.wait(ctx, func() (bool, error) {
+		// What is noted just now is due too.
+		c, err := x.s.table.Collect(ctx, x.k.opts.Now().Add(time.Second))
+		x.k.collected(c)
+		out.Deleted, out.Bytes = out.Deleted+c.Deleted, out.Bytes+c.Bytes
+		return c.Waiting+c.Pinned == 0, err
+	})
+	x.s.table.ForgetCopies()
+	return out, err
+}
+
+// wait calls try until it is done, for as long as the patience lasts.
+func (r *Removals) wait(ctx context.Context, try func() (done bool, err error)) error {
+	patience := time.NewTimer(r.Patience)
+	defer patience.Stop()
+	for {
+		if done, err := try(); done || err != nil {
+			return err
+		}
+		pause := time.NewTimer(removalPause)
+		select {
+		case <-pause.C:
+		case <-patience.C:
+			pause.Stop()
+			return problem.New(503, "removal_waits", "Somebody is reading what is to be deleted, or a lost upload is not old enough; nothing new is collected, and the removal goes on by itself.")
+		case <-ctx.Done():
+			pause.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// orphans deletes what no table has but holds rows of theirs. Which of them is an
+// upload in flight, perhaps another node's, only age tells.
+func (x *erasing) orphans(ctx context.Context) (any, error) {
+	var out BlobsFound
+	list, err := x.s.table.Orphans(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range list {
+		holds, err := x.holds(ctx, o.File)
+		if err != nil {
+			return nil, err
+		}
+		if !holds {
+			continue
+		}
+		if err := x.wait(ctx, func() (bool, error) { return time.Since(o.Modified) >= x.OrphanAge, nil }); err != nil {
+			return nil, err
+		}
+		if err := x.Store.Delete(ctx, o.Path); err != nil {
+			return nil, err
+		}
+		out.Deleted++
+		out.Bytes += o.Bytes
+	}
+	x.s.table.ForgetCopies()
+	return out, nil
+}
+
+func (x *erasing) attachments(ctx context.Context) (any, error) {
+	list, err := x.Registry.ErasedAttachments(ctx, x.e.Org, x.e.ID)
+	if err != nil {
+		return nil, err
+	}
+	var out BlobsFound
+	keys := make([]string, len(list))
+	for i, a := range list {
+		keys[i] = a.Key
+		out.Bytes += a.Size
+	}
+	out.Deleted = len(keys)
+	if len(keys) == 0 {
+		return out, nil
+	}
+	if err := x.Store.Delete(ctx, keys...); err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		if _, err := x.Store.Stat(ctx, key); !errors.Is(err, blob.ErrNotFound) {
+			return nil, errors.Join(errors.New("an attachment is still there after it was deleted"), err)
+		}
+	}
+	return out, nil
+}
+
+func (x *erasing) records(ctx context.Context) (any, error) {
+	return x.Registry.EraseRecords(ctx, x.e.Org, x.e.ID)
+}
+
+func (x *erasing) memory(ctx context.Context) (any, error) {
+	if x.Forget == nil {
+		return struct{}{}, nil
+	}
+	return struct{}{}, x.Forget(ctx, x.e.Org)
+}
+
+// CopiesFound says what a storage account keeps beyond what was deleted.
+type CopiesFound struct {
+	Deleted int   `json:"deleted"`
+	Left    int   `json:"left"` // not allowed to be deleted
+	Bytes   int64 `json:"bytes_left"`
+	// Until is when the account will have dropped the last one; nil when nothing is
+	// left, and when the account drops some of them never.
+	Until *time.Time `json:"until,omitempty"`
+	Never int        `json:"never_dropped,omitempty"` // of Left: those that stay until somebody deletes them
+	Kinds []string   `json:"kinds,omitempty"`
+}
+
+func (r *Removals) expunge(ctx context.Context, prefix string, wanted func(key string) bool) (out CopiesFound, err error) {
+	done, left, err := blob.ExpungeAll(ctx, r.Store, prefix, wanted)
+	out.Deleted, out.Left = done, len(left)
+	kinds := map[blob.CopyKind]bool{}
+	for _, c := range left {
+		out.Bytes += c.Bytes
+		switch {
+		case c.Until.IsZero():
+			out.Never++
+		case out.Until == nil || c.Until.After(*out.Until):
+			out.Until = &c.Until
+		}
+		if !kinds[c.Kind] {
+			kinds[c.Kind] = true
+			out.Kinds = append(out.Kinds, string(c.Kind))
+		}
+	}
+	return out, err
+}
+
+// copies deletes what the account keeps of blobs that are gone: which of them held
+// rows of theirs cannot be told any more. Those of live blobs are left alone.
+func (x *erasing) copies(ctx context.Context) (any, error) {
+	live := map[string]bool{}
+	for info, err := range x.Store.List(ctx, x.k.opts.Lake.Prefix(x.s.org.Name)) {
+		if err != nil {
+			return nil, err
+		}
+		live[info.Key] = true
+	}
+	return x.expunge(ctx, x.k.opts.Lake.Prefix(x.s.org.Name), func(key string) bool { return !live[key] })
+}
+
+// SearchFound says what the last search looked at; it found nothing.
+type SearchFound struct {
+	Files int `json:"files_searched"`
+	Read  int `json:"files_read"` // the others' bounds exclude all of them
+}
+
+// search looks for what is left: an event that was being recorded when the erasure
+// began is in the table by now.
+func (x *erasing) search(ctx context.Context) (any, error) {
+	if err := x.Shred(ctx); err != nil {
+		return nil, err
+	}
+	snapshot, err := x.s.table.Refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hold, read, err := x.holding(ctx, snapshot.Files())
+	if err != nil {
+		return nil, err
+	}
+	stale, err := x.s.table.StaleManifests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	traces, err := x.Registry.SearchErased(ctx, x.e.Org, x.e.Person, x.e.Recipients, nil)
+	if err != nil {
+		return nil, err
+	}
+	if len(hold) > 0 || stale || len(traces.Records) > 0 {
+		return nil, errAgain
+	}
+	return SearchFound{Files: len(snapshot.Files()), Read: read}, nil
+}
