@@ -18,7 +18,7 @@ import (
 )
 
 // gone fails unless nothing of the person is left and everything of the others is.
-func (b *body) gone(o registry.Org, e registry.Erasure, others int) {
+func (b *estate) gone(o registry.Org, e registry.Erasure, others int) {
 	b.t.Helper()
 	if e.FinishedAt == 0 {
 		b.t.Fatalf("not finished: %+v", e)
@@ -88,7 +88,7 @@ func TestErase(t *testing.T) {
 }
 
 // other is what the store has of an organisation: keys and bytes.
-func (b *body) other(name string) string {
+func (b *estate) other(name string) string {
 	var all strings.Builder
 	for info, err := range b.store.List(b.t.Context(), b.lake.Prefix(name)) {
 		must(b.t, err)

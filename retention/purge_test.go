@@ -18,7 +18,7 @@ import (
 type ctx = context.Context
 
 // days lets time go on in steps of half a day, with the Keeper at work.
-func (b *body) days(n int) {
+func (b *estate) days(n int) {
 	b.t.Helper()
 	for range 2 * n {
 		b.now = b.now.Add(12 * time.Hour)
@@ -26,7 +26,7 @@ func (b *body) days(n int) {
 	}
 }
 
-func (b *body) terminated(name, mark string) registry.Org {
+func (b *estate) terminated(name, mark string) registry.Org {
 	o := b.org(name)
 	b.fill(o, mark)
 	o, err := b.reg.ChangeOrg(b.t.Context(), o.ID, registry.OrgTerminate, registry.BySystem())
@@ -35,7 +35,7 @@ func (b *body) terminated(name, mark string) registry.Org {
 }
 
 // purged fails unless nothing is left of the organisation but the certificate.
-func (b *body) purged(o registry.Org, marks ...string) {
+func (b *estate) purged(o registry.Org, marks ...string) {
 	b.t.Helper()
 	p, err := b.reg.Purge(b.t.Context(), o.ID)
 	must(b.t, err)

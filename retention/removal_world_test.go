@@ -24,8 +24,8 @@ import (
 	"mailwake/engine/registry"
 )
 
-// body is a server's data: everything that a removal must reach.
-type body struct {
+// estate is a server's data: everything that a removal must reach.
+type estate struct {
 	t      testing.TB
 	dir    string
 	store  blob.Store
@@ -50,8 +50,8 @@ func stores(t *testing.T, test func(*testing.T, blob.Store)) {
 	t.Run("azurite", func(t *testing.T) { test(t, blobtest.Azurite(t).Store(t)) })
 }
 
-func newBody(t testing.TB, store blob.Store) *body {
-	b := &body{t: t, dir: t.TempDir(), store: store, faults: blobtest.NewFaulty(store), now: time.Now().UTC().Truncate(time.Second)}
+func newBody(t testing.TB, store blob.Store) *estate {
+	b := &estate{t: t, dir: t.TempDir(), store: store, faults: blobtest.NewFaulty(store), now: time.Now().UTC().Truncate(time.Second)}
 	var err error
 	b.signer, err = OpenSigner(filepath.Join(b.dir, "receipt.key"))
 	must(t, err)
@@ -60,9 +60,9 @@ func newBody(t testing.TB, store blob.Store) *body {
 	return b
 }
 
-func (b *body) clock() time.Time { return b.now }
+func (b *estate) clock() time.Time { return b.now }
 
-func (b *body) open() {
+func (b *estate) open() {
 	var err error
 	b.reg, err = registry.Open(context.Background(), registry.Options{DSN: "sqlite://" + filepath.Join(b.dir, "registry.db"), Clock: b.clock})
 	must(b.t, err)
@@ -82,13 +82,13 @@ func (b *body) open() {
 }
 
 // crash ends everything without a flush.
-func (b *body) crash() {
+func (b *estate) crash() {
 	_ = b.eng.Close()
 	_ = b.lake.Close()
 	_ = b.reg.Close()
 }
 
-func (b *body) org(name string) registry.Org {
+func (b *estate) org(name string) registry.Org {
 	o, err := b.reg.CreateOrg(context.Background(), registry.NewOrg{Name: name})
 	must(b.t, err)
 	return o
@@ -96,7 +96,7 @@ func (b *body) org(name string) registry.Org {
 
 // fill gives the organisation people, mails and three files of events, and some in
 // the tail. Texts hold the name of the organisation; those of the person hold mark.
-func (b *body) fill(o registry.Org, mark string) (who registry.Person) {
+func (b *estate) fill(o registry.Org, mark string) (who registry.Person) {
 	ctx := context.Background()
 	who, err := b.reg.PutPerson(ctx, o.ID, registry.Person{Kind: registry.Contact, ExternalID: mark + "-ext", Name: mark + " name",
 		Addresses: []string{mark + "@" + o.Name + ".example", mark + "-2@" + o.Name + ".example"}})
@@ -143,7 +143,7 @@ func (b *body) fill(o registry.Org, mark string) (who registry.Person) {
 	return who
 }
 
-func (b *body) attach(o registry.Org, name, text string) registry.AttachmentID {
+func (b *estate) attach(o registry.Org, name, text string) registry.AttachmentID {
 	ctx := context.Background()
 	key := b.lake.Prefix(o.Name) + "attachments/" + fmt.Sprintf("%x", name+text)
 	a, err := b.reg.BeginAttachment(ctx, o.ID, registry.NewAttachment{Name: name, ContentType: "text/plain", Key: key})
@@ -156,7 +156,7 @@ func (b *body) attach(o registry.Org, name, text string) registry.AttachmentID {
 
 // places returns where a text is found, in any byte of the data folder and of the
 // store, Parquet files decoded.
-func (b *body) places(text string) (found []string) {
+func (b *estate) places(text string) (found []string) {
 	b.t.Helper()
 	look := func(name string, data []byte) {
 		if bytes.Contains(bytes.ToLower(data), []byte(text)) || strings.HasSuffix(name, ".parquet") && inParquet(b.t, name, data, text) {
@@ -209,7 +209,7 @@ func inParquet(t testing.TB, name string, data []byte, text string) bool {
 }
 
 // count returns how many events of the recipient the organisation's view has.
-func (b *body) count(org event.OrgID, wanted func(event.RecipientID) bool) (n int) {
+func (b *estate) count(org event.OrgID, wanted func(event.RecipientID) bool) (n int) {
 	b.t.Helper()
 	must(b.t, b.eng.Flush(context.Background(), org))
 	o, _ := b.reg.Snapshot().Org(org)
