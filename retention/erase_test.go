@@ -136,7 +136,7 @@ func TestEraseFaults(t *testing.T) {
 	for _, op := range []blobtest.Op{blobtest.OpPut, blobtest.OpGet, blobtest.OpList, blobtest.OpStat, blobtest.OpDelete} {
 		for _, when := range []blobtest.When{blobtest.Before, blobtest.After} {
 			t.Run(fmt.Sprintf("%s/%v", op, when), func(t *testing.T) {
-				for n := 1; ; n += 1 + n/2 {
+				for n := 1; ; n *= 2 {
 					b := newBody(t, blob.Mem("m"))
 					o := b.org("acme")
 					who := b.fill(o, "annabel")

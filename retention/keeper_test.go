@@ -87,8 +87,8 @@ func TestRound(t *testing.T) {
 		t.Errorf("at once again: %d tasks", n)
 	}
 	s.now = s.now.Add(5 * time.Minute)
-	if n := ran(); n != 3 {
-		t.Errorf("after 5 minutes: %d tasks, want compact, snapshots and collect", n)
+	if n := ran(); n != 4 {
+		t.Errorf("after 5 minutes: %d tasks, want erase, compact, snapshots and collect", n)
 	}
 	must(t, s.keep.Pause(t.Context(), s.org))
 	s.now = s.now.Add(24 * time.Hour)

@@ -191,7 +191,7 @@ func TestPurgeCrashes(t *testing.T) {
 func TestPurgeFaults(t *testing.T) {
 	for _, op := range []blobtest.Op{blobtest.OpPut, blobtest.OpGet, blobtest.OpList, blobtest.OpStat, blobtest.OpDelete} {
 		for _, when := range []blobtest.When{blobtest.Before, blobtest.After} {
-			for n := 1; ; n += 1 + n/2 {
+			for n := 1; ; n *= 2 {
 				b := newBody(t, blob.Mem("m"))
 				o := b.terminated("acme", "annabel")
 				b.days(2)
