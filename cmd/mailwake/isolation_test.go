@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -177,5 +178,77 @@ func TestIsolation(t *testing.T) {
 				t.Errorf("%s by a key that may: %d %s", r.OperationID, status, code)
 			}
 		}
+	}
+}
+
+// TestReadsAreNoted calls every operation as an administrator: whatever shows a
+// person's address or name has written into the access log that it did.
+func TestReadsAreNoted(t *testing.T) {
+	w := newWorld(t)
+	newest := func() int64 {
+		var audit ingest.Audit
+		w.api(http.MethodGet, "/v1/orgs/acme/audit?limit=1", nil, &audit)
+		if len(audit.Reads) == 0 {
+			return 0
+		}
+		return audit.Reads[0].ID
+	}
+	showing := 0
+	for _, r := range routes() {
+		if r.Method == http.MethodPut || strings.Contains(r.Path, "}:") || r.OperationID == "follow-email" {
+			continue // what these show, the caller has said
+		}
+		before := newest()
+		status, _, body := w.call(t, r, "acme", w.keys["acme"][registry.RoleAdmin])
+		shows := slices.ContainsFunc(w.secrets[:2], func(s string) bool { return strings.Contains(body, s) })
+		if shows {
+			showing++
+			if newest() == before {
+				t.Errorf("%s shows a person and does not note it: %d %.200s", r.OperationID, status, body)
+			}
+		}
+	}
+	if showing < 4 {
+		t.Errorf("only %d operations show a person", showing)
+	}
+}
+
+// TestKeys walks a key through its life by command line.
+func TestKeys(t *testing.T) {
+	p := serve(t, t.TempDir(), nil)
+	p.createOrg("acme")
+	secret, said, err := p.cli("key", "create", "--org", "acme", "--role", "sender", "--name", "mailer")
+	if err != nil || !strings.HasPrefix(secret, "mw_") || strings.Contains(said, secret) || !strings.Contains(said, "key 2, sender, for acme") {
+		t.Fatalf("%v\n%s%s", err, secret, said)
+	}
+	if listed, _, err := p.cli("key", "list"); err != nil || !regexp.MustCompile(`(?m)^2\s+sender\s+acme\s+valid\s+\S+ \S+\s+-\s+mailer$`).MatchString(listed) {
+		t.Errorf("%v\n%s", err, listed)
+	}
+	mailer := &client{base: p.at.Private, key: strings.TrimSpace(secret)}
+	if err := mailer.get(t.Context(), http.MethodGet, "/v1/orgs/acme/emails", nil, nil, new(any)); err != nil {
+		t.Error(err)
+	}
+	var keys []ingest.Key
+	if p.api(http.MethodGet, "/v1/keys", nil, &keys); len(keys) != 2 || keys[1].LastUsed == nil || keys[1].RevokedAt != nil {
+		t.Errorf("%+v", keys)
+	}
+	if _, said, err := p.cli("key", "revoke", "2"); err != nil {
+		t.Error(err, said)
+	}
+	if status, code := told(mailer.get(t.Context(), http.MethodGet, "/v1/orgs/acme/emails", nil, nil, new(any))); status != 401 || code != "unauthenticated" {
+		t.Errorf("a revoked key: %d %s", status, code)
+	}
+	for args, want := range map[string]string{
+		"key revoke 1":                         "key_last_admin",
+		"key revoke 77":                        "key_not_found",
+		"key create --role admin --org nobody": "org_not_found",
+		"key create --role root":               "must be one of",
+	} {
+		if _, said, err := p.cli(strings.Fields(args)...); err == nil || !strings.Contains(said, want) {
+			t.Errorf("%s: %v %s, want %s", args, err, said, want)
+		}
+	}
+	if strings.Contains(p.log.String(), strings.TrimSpace(secret)) {
+		t.Error("the key is in the log")
 	}
 }
