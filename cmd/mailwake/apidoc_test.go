@@ -64,7 +64,7 @@ func undocumented(r route, status int, header http.Header, body []byte) string {
 		_ = json.Unmarshal(body, &p)
 		return fmt.Sprintf("%s answers %d %s, which it does not document", r.OperationID, status, p.Code)
 	}
-	if status == http.StatusNoContent {
+	if status == http.StatusNoContent || status == http.StatusNotModified {
 		return ""
 	}
 	media, _, err := mime.ParseMediaType(header.Get("Content-Type"))
