@@ -56,7 +56,7 @@ func (r *repl) run(ctx context.Context) error {
 		return err
 	}
 	line := liner.NewLiner()
-	defer line.Close()
+	defer func() { _ = line.Close() }() // it gives the terminal back as well as it can
 	line.SetCtrlCAborts(true)
 	line.SetTabCompletionStyle(liner.TabPrints)
 	line.SetWordCompleter(r.complete)
