@@ -11,6 +11,7 @@ export CGO_ENABLED := 1
 GOLANGCI := v2.15.0
 AZURITE  := engine/blob/blobtest/azurite
 FUZZTIME ?= 30s
+FUZZLESS ?= 10s
 ROUNDS   ?= 200
 SEEDS    ?= 1000
 
@@ -50,11 +51,13 @@ bin/golangci-lint-$(GOLANGCI):
 	GOFLAGS= GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
 	mv bin/golangci-lint $@
 
-fuzz: ## fuzz tokens, HTML instrumentation and the log reader, FUZZTIME (30s) each; SQL for 60s
+fuzz: ## fuzz tokens, HTML instrumentation and the log reader, FUZZTIME (30s) each; mails, replies, bulk for 10s; SQL for 60s
 	@go test -run '^$$' -fuzz FuzzOpen -fuzztime $(FUZZTIME) ./ingest/token
 	go test -run '^$$' -fuzz FuzzInstrument -fuzztime $(FUZZTIME) ./ingest/follow
 	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./engine/wal
-	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./ingest/bulk
+	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZLESS) ./ingest/bulk
+	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZLESS) ./ingest/reply
+	go test -run '^$$' -fuzz FuzzCopy -fuzztime $(FUZZLESS) ./ingest/message
 	MAILWAKE_SQL_FUZZ=60s go test -count=1 -run TestFuzzSQL ./query
 
 simulate: setup ## SEEDS (1000) random histories against a model, ROUNDS (200) kill -9 of the real binary
