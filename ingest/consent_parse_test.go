@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -52,7 +53,7 @@ func TestParse(t *testing.T) {
 				t.Errorf("%s: %d lines, %+v at %v, %v, %v", name, f.lines, f.changes, f.at, f.refusal(), err)
 			}
 		}
-		if _, err := c.parse(iotest.ErrReader(io.ErrUnexpectedEOF)); err != io.ErrUnexpectedEOF {
+		if _, err := c.parse(iotest.ErrReader(io.ErrUnexpectedEOF)); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%s: an error of the reader became %v", name, err)
 		}
 	}
