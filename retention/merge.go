@@ -12,6 +12,9 @@ import (
 // forgotten: user agents are whatever senders of requests make them.
 const maxTexts = 16 << 20
 
+// rowGroup is the number of rows written at a time; tests make it small.
+var rowGroup = lake.RowGroupRows
+
 // merger merges sorted files into sorted files, row group by row group. Rows move
 // as runs of columns: from the input with the smallest row, up to where the next
 // input's first row comes.
@@ -25,6 +28,7 @@ type merger struct {
 	cull   *cull
 	counts Counts
 	told   func(rows int64) // how many rows are done
+	group  int              // rows of a row group
 }
 
 type input struct {
@@ -38,7 +42,7 @@ func merge(ctx context.Context, l *lake.Lake, t *lake.Table, files []lake.File, 
 	texts := lake.NewTexts()
 	w := t.NewWriter(texts, lake.WriterOptions{Rules: Rules, FileBytes: fileBytes})
 	defer w.Abort()
-	m := &merger{texts: texts, out: w, cull: c, labels: newLabels(texts), kinds: newKinds(texts), told: told}
+	m := &merger{texts: texts, out: w, group: rowGroup, cull: c, labels: newLabels(texts), kinds: newKinds(texts), told: told}
 	defer func() {
 		for _, in := range m.inputs {
 			err = errors.Join(err, in.reader.Close())
@@ -73,7 +77,7 @@ func (m *merger) run(ctx context.Context) error {
 	}
 	for len(m.inputs) > 0 {
 		top := m.inputs[0]
-		n := min(m.run1(top), lake.RowGroupRows-m.rows.Len())
+		n := min(m.run1(top), m.group-m.rows.Len())
 		m.rows.Append(&top.rows, top.at, top.at+n)
 		m.counts.Read += int64(n)
 		top.at += n
@@ -83,7 +87,7 @@ func (m *merger) run(ctx context.Context) error {
 			}
 		}
 		m.down(0)
-		if m.rows.Len() == lake.RowGroupRows {
+		if m.rows.Len() == m.group {
 			if err := m.flush(ctx, m.groupStart()); err != nil {
 				return err
 			}

@@ -141,9 +141,11 @@ func drawn(r *rand.Rand, n, emails, recipients int) []event.Interaction {
 
 // TestMerge compares merges of random files with sorting everything in memory.
 func TestMerge(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(24) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 3))
+			defer func(n int) { rowGroup = n }(rowGroup)
+			rowGroup = []int{1, 10, 500, rowGroup}[r.IntN(4)]
 			l := openLake(t, t.TempDir(), blob.Mem("merge"), nil)
 			tbl, err := l.Table(t.Context(), "acme")
 			must(t, err)

@@ -59,7 +59,13 @@ func TestCollect(t *testing.T) {
 	must(t, err)
 	commit(t, tbl, Change{Remove: []File{a, b}, Add: []File{write(t, tbl, 10, 4)}})
 	if got := c.collect(t, tbl); got != (Collected{Waiting: 2}) || !exists(t, l, a) {
-		t.Fatalf("before the grace is over: %+v", got)
+		t.Fatalf("while an old snapshot has it: %+v", got)
+	}
+	must(t, func() error { _, err := tbl.Expire(t.Context(), c.at.Add(time.Hour)); return err }())
+	for range 2 {
+		if got := c.collect(t, tbl); got != (Collected{Waiting: 2}) || !exists(t, l, a) {
+			t.Fatalf("before the grace is over: %+v", got)
+		}
 	}
 	c.forward(grace + time.Second)
 	if got := c.collect(t, tbl); got != (Collected{Pinned: 2}) || !exists(t, l, b) {
