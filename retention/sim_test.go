@@ -173,7 +173,7 @@ func (w *world) open(n *node) {
 	if n.id == 0 {
 		w.keep, err = New(Options{
 			Lake: n.lake, Registry: registryOf{w}, Now: func() time.Time { return w.now },
-			MinMerge: 2 + w.rng.IntN(4), FullBytes: []int64{1, 12_000, 1 << 20}[w.rng.IntN(3)], FileBytes: []int64{6_000, 1 << 20}[w.rng.IntN(2)],
+			MinMerge: []int{2, 3, 5, 50}[w.rng.IntN(4)], FullBytes: []int64{1, 12_000, 1 << 20}[w.rng.IntN(3)], FileBytes: []int64{6_000, 1 << 20}[w.rng.IntN(2)],
 		})
 		must(w.t, err)
 	}
@@ -213,16 +213,22 @@ func (w *world) step() {
 		w.flush(n)
 	case p < 52:
 		w.sweep()
+		if w.rng.IntN(2) == 0 { // what it replaced is due then
+			w.passes(20 * time.Minute)
+			w.sweep()
+		}
 	case p < 70:
 		w.sweepTwisted()
-	case p < 82:
+	case p < 80:
 		w.passes([]time.Duration{time.Minute, 20 * time.Minute, 3 * time.Hour, 26 * time.Hour, 5 * 24 * time.Hour, 31 * 24 * time.Hour}[w.rng.IntN(6)])
-	case p < 89:
+	case p < 87:
 		w.prefer()
-	case p < 92:
+	case p < 90:
 		w.setPolicy()
 	case p < 96:
-		w.hold(n)
+		w.hold(w.nodes[0])
+	case p < 97:
+		w.hold(w.nodes[1])
 	case p < 98:
 		w.remove()
 	default:
