@@ -23,7 +23,10 @@ type Removals struct {
 	DropTail func(context.Context, event.OrgID) error
 	// Forget drops what queries hold of an organisation in memory.
 	Forget func(context.Context, event.OrgID) error
+	// Flush moves what is buffered of an organisation into its table.
+	Flush  func(context.Context, event.OrgID) error
 	Signer *Signer
+	Dir    string // the server's own files, for VerifyErasure; "" searches none
 
 	// Patience is how long a removal waits for readers; default 20 s. It is tried
 	// again later.
@@ -45,8 +48,8 @@ const (
 )
 
 func (r *Removals) setDefaults() error {
-	if r.Registry == nil || r.Store == nil || r.Shred == nil || r.DropTail == nil || r.Signer == nil {
-		return errors.New("retention: Registry, Store, Shred, DropTail and Signer are required for removals")
+	if r.Registry == nil || r.Store == nil || r.Shred == nil || r.DropTail == nil || r.Flush == nil || r.Signer == nil {
+		return errors.New("retention: Registry, Store, Shred, DropTail, Flush and Signer are required for removals")
 	}
 	if r.Patience == 0 {
 		r.Patience = removalPatience

@@ -74,7 +74,7 @@ func (b *estate) open() {
 	b.eng, err = engine.Open(context.Background(), engine.Options{Dir: b.dir, Registry: b.reg, Lake: b.lake})
 	must(b.t, err)
 	b.keep, err = New(Options{Lake: b.lake, Registry: b.reg, Now: b.clock, Removals: &Removals{
-		Registry: b.reg, Store: b.faults, Shred: b.eng.Shred, DropTail: b.eng.Drop, Signer: b.signer,
+		Registry: b.reg, Store: b.faults, Shred: b.eng.Shred, DropTail: b.eng.Drop, Flush: b.eng.Flush, Dir: b.dir, Signer: b.signer,
 		Forget:   func(context.Context, event.OrgID) error { b.forgot++; return nil },
 		Patience: 50 * time.Millisecond, OrphanAge: time.Nanosecond,
 	}})

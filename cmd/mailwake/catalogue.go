@@ -85,6 +85,11 @@ var catalogue = map[string]known{
 	"bulk_busy":      {429, "other requests are being read; try again in a moment"},
 	"rows_invalid":   {422, "rows are wrong and nothing was recorded; rows names them"},
 
+	// Erasure and export of people.
+	"erasure_not_found": {404, "no such erasure"},
+	"whose_invalid":     {422, "it is not said, or said twice, whom it is about"},
+	"recipient_erased":  {409, "the recipient was erased before"},
+
 	// Replies.
 	"message_invalid":   {422, "the body is no raw message: it has no header"},
 	"message_too_large": {413, "the message is larger than the operation takes"},

@@ -38,6 +38,7 @@ type cli struct {
 	Bench   benchCmd        `cmd:"" help:"Measure a server on this machine."`
 	Version versionCmd      `cmd:"" help:"Print the version."`
 
+	Erase     eraseCmd     `cmd:"" help:"Erase a person for good, show receipts, and verify that nothing is left."`
 	Retention retentionCmd `cmd:"" help:"Maintenance of stored data: compaction, consent and age at rewrite, deletion."`
 }
 

@@ -237,7 +237,11 @@ func (s *server) openOnce(ctx context.Context) (err error) {
 		TrustedProxies: s.listen.TrustedProxy, KeepNetwork: s.listen.KeepNetwork, MaxConns: s.listen.MaxConns,
 	})}
 	s.openReplies(&s.stack)
-	s.stack.keeper, err = retention.New(retention.Options{Lake: n.lake, Registry: n.registry, Logger: s.logger})
+	removals, err := s.removals()
+	if err != nil {
+		return err
+	}
+	s.stack.keeper, err = retention.New(retention.Options{Lake: n.lake, Registry: n.registry, Logger: s.logger, Removals: removals})
 	return err
 }
 

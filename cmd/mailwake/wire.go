@@ -100,10 +100,12 @@ func register(api huma.API, st *stack, at addresses) {
 	ingest.RegisterAttachments(api, st.node.attachments())
 	ingest.RegisterBulk(api, st.node.registry, st.engine, &bulk.Reader{Consent: st.node.registry, Classifier: st.judge, LastIDs: st.node.registry.LastIDs})
 	ingest.RegisterReplies(api, st.node.registry, st.replies)
-	retention.Register(api, st.keeper, func(name string) (event.OrgID, error) {
+	orgID := func(name string) (event.OrgID, error) {
 		o, err := st.node.registry.OrgByName(name)
 		return o.ID, err
-	})
+	}
+	retention.Register(api, st.keeper, orgID)
+	retention.RegisterRemovals(api, st.keeper, orgID)
 	query.Register(api, query.HTTPOptions{DB: st.query, Org: func(_ context.Context, name string) (event.OrgID, error) {
 		o, err := st.node.registry.OrgByName(name)
 		return o.ID, err

@@ -78,7 +78,7 @@ type stepRow struct {
 // Decide refuses all kinds of interaction of all of their addresses, for ever, and
 // the ledger says so. Whoever is being erased already gives the erasure under way.
 // The removal itself follows in steps: see NoteStep. It works in every state of the
-// organisation. Problems: org_not_found, actor_invalid, subject_invalid,
+// organisation. Problems: org_not_found, actor_invalid, whose_invalid,
 // address_invalid, person_not_found, recipient_not_found, recipient_erased.
 func (r *Registry) BeginErasure(ctx context.Context, org event.OrgID, who Whose, by Actor) (Erasure, error) {
 	if err := by.check(); err != nil {
@@ -140,7 +140,7 @@ func (w Whose) find(ctx context.Context, tx bun.IDB, org event.OrgID) (person Pe
 		}
 		q.Where("address_key = ?", key)
 	default:
-		return 0, nil, problem.New(422, "subject_invalid", "Say whom: a person, a recipient or an address.")
+		return 0, nil, problem.New(422, "whose_invalid", "Say whom: a person, a recipient or an address.")
 	}
 	if err := q.Scan(ctx, &recipients); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return 0, nil, fmt.Errorf("find recipient: %w", err)

@@ -196,7 +196,7 @@ func TestWhoseProblems(t *testing.T) {
 	r := fresh(t)
 	acme := org(t, r, "acme")
 	for code, who := range map[string]Whose{
-		"subject_invalid": {}, "person_not_found": {Person: 9}, "recipient_not_found": {Recipient: 9}, "address_invalid": {Address: "x"},
+		"whose_invalid": {}, "person_not_found": {Person: 9}, "recipient_not_found": {Recipient: 9}, "address_invalid": {Address: "x"},
 	} {
 		_, err := r.BeginErasure(t.Context(), acme, who, BySystem())
 		wantCode(t, err, code)
