@@ -3,6 +3,8 @@ package query
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -55,6 +57,25 @@ func startProcess(command []string, root bool, data, files *os.File) (_ *exec.Cm
 		errs = append(errs, err)
 	}
 	return nil, false, errors.Join(errs...)
+}
+
+// socketPair returns a connected pair: this process's end, and the file that a
+// child inherits. With messages, a read is one write.
+func socketPair(messages bool) (*net.UnixConn, *os.File, error) {
+	kind := syscall.SOCK_STREAM
+	if messages {
+		kind = syscall.SOCK_SEQPACKET
+	}
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, kind|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect worker: %w", err)
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "worker")
+	ours, err := unixConn(os.NewFile(uintptr(pair[0]), "worker"))
+	if err != nil {
+		return nil, nil, errors.Join(err, theirs.Close())
+	}
+	return ours, theirs, nil
 }
 
 // enter gives up the file system and the user, and says in ready what is in force.

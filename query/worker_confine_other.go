@@ -4,6 +4,7 @@ package query
 
 import (
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"time"
@@ -18,6 +19,10 @@ type confinement struct {
 
 func startProcess([]string, bool, *os.File, *os.File) (*exec.Cmd, bool, error) {
 	return nil, false, errors.New("SQL workers run on Linux only")
+}
+
+func socketPair(bool) (*net.UnixConn, *os.File, error) {
+	return nil, nil, errors.New("SQL workers run on Linux only")
 }
 
 func (c *confinement) enter(*workerReady, *string)    {}

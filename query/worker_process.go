@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"sync"
-	"syscall"
 	"time"
 
 	"mailwake/engine/event"
@@ -43,12 +42,12 @@ type worker struct {
 
 // startWorker starts a process and waits until it is confined.
 func startWorker(ctx context.Context, o *Options, key workerKey, dir string) (_ *worker, err error) {
-	data, childData, err := socketPair(syscall.SOCK_STREAM)
+	data, childData, err := socketPair(false)
 	if err != nil {
 		return nil, err
 	}
 	defer childData.Close()
-	files, childFiles, err := socketPair(syscall.SOCK_SEQPACKET)
+	files, childFiles, err := socketPair(true)
 	if err != nil {
 		return nil, errors.Join(err, data.Close())
 	}
@@ -124,21 +123,6 @@ func (p *worker) wait() {
 	_ = p.cmd.Wait() // a killed process is no news
 	_ = os.RemoveAll(p.dir)
 	close(p.exited)
-}
-
-// socketPair returns a connected pair: this process's end, and the file that a
-// child inherits.
-func socketPair(kind int) (*net.UnixConn, *os.File, error) {
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, kind|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("connect worker: %w", err)
-	}
-	theirs := os.NewFile(uintptr(pair[1]), "worker")
-	ours, err := unixConn(os.NewFile(uintptr(pair[0]), "worker"))
-	if err != nil {
-		return nil, nil, errors.Join(err, theirs.Close())
-	}
-	return ours, theirs, nil
 }
 
 // unixConn makes a connection of an inherited file, which it closes.
