@@ -112,7 +112,7 @@ const (
 	erased
 )
 
-// of decides about row i, whose age does not matter here.
+// of decides about row i, whatever its age.
 func (c *cull) of(rows *lake.Rows, i int, k *kinds) verdict {
 	r := rows.Longs[lake.RecipientID][i]
 	if !c.has(r) {
@@ -143,10 +143,11 @@ func (c *cull) apply(rows *lake.Rows, n int, k *kinds, counts *Counts) int {
 			counts.Agents++
 		}
 		v := keep
-		if event.Micros(times[i]) < c.before {
-			v = aged
-		} else if len(c.marked) > 0 {
+		if len(c.marked) > 0 {
 			v = c.of(rows, i, k)
+		}
+		if v != erased && event.Micros(times[i]) < c.before {
+			v = aged
 		}
 		if v == keep {
 			continue
