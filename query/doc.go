@@ -1,6 +1,13 @@
 // Package query answers questions about one organisation's interactions: KPIs,
 // which are SQL files of this package with bound parameters, and SELECT
-// statements of administrators. DuckDB runs both.
+// statements of analysts. DuckDB runs both, KPIs in this process, statements in
+// workers: processes of this program that are confined, hold one organisation's
+// rows as far as a role may see them, and can be killed. A gate lets only such
+// statements through whose every part is on a list.
+//
+//	DB.SQL ─ workers ─ feeder ═ socket ═▶ worker: gate ─ store ─ DuckDB
+//	   ▲                                    │
+//	   └──── Result ◀═ Arrow IPC ═══════════┘
 //
 // It has three types to know: DB, which holds one in-memory DuckDB instance per
 // organisation; KPI, an entry of the catalogue; and Result, Arrow record batches
