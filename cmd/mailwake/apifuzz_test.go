@@ -50,6 +50,9 @@ func TestFuzzAPI(t *testing.T) {
 		})
 	}
 	workers.Wait()
+	if strings.Contains(w.log.String(), "DATA RACE") {
+		t.Error("the server has a data race")
+	}
 	if t.Failed() {
 		t.Log(w.log)
 		return

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -69,6 +70,9 @@ func (s *sampler) value(schema *huma.Schema, depth int) any {
 	case huma.TypeInteger, huma.TypeNumber:
 		if schema.Minimum != nil {
 			return int64(*schema.Minimum) + s.Int64N(3)
+		}
+		if s.chance(0.2) { // what the schema does not forbid
+			return pick(s.Rand, []int64{-1, 1 << 40, math.MaxInt64, math.MinInt64})
 		}
 		return s.IntN(3)
 	case huma.TypeBoolean:
