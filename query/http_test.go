@@ -119,7 +119,7 @@ func TestOpenAPIListsFormats(t *testing.T) {
 		if op == nil {
 			op = item.Post
 		}
-		if strings.HasSuffix(path, "/kpis") || strings.HasSuffix(path, "/export") {
+		if strings.HasSuffix(path, "/kpis") || strings.HasSuffix(path, "/export") || strings.HasSuffix(path, "/schema") {
 			continue
 		}
 		if got := len(op.Responses["200"].Content); got != len(formats) {
