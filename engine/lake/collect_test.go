@@ -67,7 +67,7 @@ func TestCollect(t *testing.T) {
 			t.Fatalf("before the grace is over: %+v", got)
 		}
 	}
-	c.forward(grace + time.Second)
+	c.forward(grace + time.Hour)
 	if got := c.collect(t, tbl); got != (Collected{Pinned: 2}) || !exists(t, l, b) {
 		t.Fatalf("while a snapshot is pinned: %+v", got)
 	}
@@ -120,7 +120,7 @@ func TestCollectKeepsWhatTheTableHas(t *testing.T) {
 		t.Fatalf("%+v; file of the table there: %v, discarded file there: %v", got, exists(t, l, f), exists(t, l, merged))
 	}
 	commit(t, tbl, Change{Remove: []File{f}, Add: []File{write(t, tbl, 5, 3)}})
-	c.forward(grace + time.Second)
+	c.forward(grace + time.Hour)
 	if got := c.collect(t, tbl); got.Deleted != 1 || exists(t, l, f) {
 		t.Errorf("replaced at last: %+v", got)
 	}
@@ -136,7 +136,7 @@ func TestCollectOnFaultyStore(t *testing.T) {
 			tbl := tableOf(t, l)
 			old := commit(t, tbl, Change{Add: []File{write(t, tbl, 5, 1), write(t, tbl, 5, 2)}}).Files()
 			commit(t, tbl, Change{Remove: old, Add: []File{write(t, tbl, 10, 3)}})
-			c.forward(grace + time.Second)
+			c.forward(grace + time.Hour)
 			for n := 1; n < 12; n++ {
 				count := 0
 				faulty.Script(func(o blobtest.Op, _ string) blobtest.Fault {
@@ -216,7 +216,7 @@ func TestRewriteManifests(t *testing.T) {
 	before := tbl.Snapshot()
 	done, err := tbl.RewriteManifests(t.Context())
 	must(t, err)
-	c.forward(grace + time.Second)
+	c.forward(grace + time.Hour)
 	c.collect(t, tbl)
 	if !done || boundsHold(t, tbl, 987_654_321) {
 		t.Errorf("rewritten: %v; bounds of the removed file are still there", done)
