@@ -2,10 +2,12 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
 
+	"mailwake/engine/blob"
 	"mailwake/engine/event"
 	"mailwake/engine/lake"
 )
@@ -27,6 +29,21 @@ type View struct {
 // View takes a view of org. It reads the catalog for commits of other nodes and
 // fetches the snapshot's files into the local cache where they are not there yet.
 func (e *Engine) View(ctx context.Context, org event.OrgID) (v *View, err error) {
+	for try := 1; ; try++ {
+		// Erasure deletes replaced files without a grace: one may go between the taking
+		// of a snapshot and its pin. The next snapshot does not have it.
+		v, err = e.view(ctx, org)
+		if !errors.Is(err, blob.ErrNotFound) || try == viewTries {
+			return v, err
+		}
+	}
+}
+
+// viewTries bounds how often a View is taken anew; each time an erasure must have
+// deleted files within the same millisecond.
+const viewTries = 3
+
+func (e *Engine) view(ctx context.Context, org event.OrgID) (v *View, err error) {
 	t, err := e.tail(ctx, org)
 	if err != nil {
 		return nil, err

@@ -50,7 +50,7 @@ const rowsOfOthers = 5 * 5
 
 func TestErase(t *testing.T) {
 	stores(t, func(t *testing.T, s blob.Store) {
-		b := newBody(t, s)
+		b := newEstate(t, s)
 		o := b.org("acme")
 		who := b.fill(o, "annabel")
 		other := b.org("other")
@@ -103,7 +103,7 @@ func TestEraseCrashes(t *testing.T) {
 	for i, step := range eraseSteps {
 		for _, noted := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/noted=%v", step.name, noted), func(t *testing.T) {
-				b := newBody(t, blob.Mem("m"))
+				b := newEstate(t, blob.Mem("m"))
 				o := b.org("acme")
 				who := b.fill(o, "annabel")
 				e, err := b.reg.BeginErasure(t.Context(), o.ID, registry.Whose{Person: who.ID}, registry.BySystem())
@@ -137,7 +137,7 @@ func TestEraseFaults(t *testing.T) {
 		for _, when := range []blobtest.When{blobtest.Before, blobtest.After} {
 			t.Run(fmt.Sprintf("%s/%v", op, when), func(t *testing.T) {
 				for n := 1; ; n *= 2 {
-					b := newBody(t, blob.Mem("m"))
+					b := newEstate(t, blob.Mem("m"))
 					o := b.org("acme")
 					who := b.fill(o, "annabel")
 					calls := b.faults.Calls(op)
@@ -168,7 +168,7 @@ func TestEraseFaults(t *testing.T) {
 // TestEraseWaitsForReaders: a View that is open keeps its files; the erasure goes on
 // once it is closed.
 func TestEraseWaitsForReaders(t *testing.T) {
-	b := newBody(t, blob.Mem("m"))
+	b := newEstate(t, blob.Mem("m"))
 	o := b.org("acme")
 	who := b.fill(o, "annabel")
 	view, err := b.eng.View(t.Context(), o.ID)
@@ -199,7 +199,7 @@ func TestEraseWaitsForReaders(t *testing.T) {
 // TestEraseLateEvent: what was being recorded when the erasure began, and became
 // durable after the rewrite, is found by the last search.
 func TestEraseLateEvent(t *testing.T) {
-	b := newBody(t, blob.Mem("m"))
+	b := newEstate(t, blob.Mem("m"))
 	o := b.org("acme")
 	who := b.fill(o, "annabel")
 	b.keep.opts.Removals.Forget = func() func(c ctx, org event.OrgID) error {
@@ -215,5 +215,49 @@ func TestEraseLateEvent(t *testing.T) {
 	}()
 	e, err := b.keep.Erase(t.Context(), o.ID, registry.Whose{Person: who.ID}, registry.BySystem())
 	must(t, err)
+	b.gone(o, e, rowsOfOthers)
+}
+
+// TestEraseUnderReaders takes views all the while: none fails, and none has a row of
+// theirs once the erasure is done.
+func TestEraseUnderReaders(t *testing.T) {
+	dir, err := blob.Dir(t.TempDir())
+	must(t, err)
+	b := newEstate(t, dir)
+	b.keep.opts.Removals.Patience = 10 * time.Second
+	o := b.org("acme")
+	who := b.fill(o, "annabel")
+	stop, ended := make(chan struct{}), make(chan error)
+	for range 2 {
+		go func() {
+			for {
+				select {
+				case <-stop:
+					ended <- nil
+					return
+				default:
+				}
+				v, err := b.eng.View(t.Context(), o.ID)
+				if err != nil {
+					ended <- err
+					return
+				}
+				for _, path := range v.Files() {
+					if _, err := os.Stat(path); err != nil {
+						v.Close()
+						ended <- err
+						return
+					}
+				}
+				v.Close()
+			}
+		}()
+	}
+	e, err := b.keep.Erase(t.Context(), o.ID, registry.Whose{Person: who.ID}, registry.BySystem())
+	must(t, err)
+	close(stop)
+	for range 2 {
+		must(t, <-ended)
+	}
 	b.gone(o, e, rowsOfOthers)
 }

@@ -175,6 +175,11 @@ func (r *removalsAPI) erasures(api huma.API) {
 	}, func(ctx context.Context, in *whoseInput) (*body[Removal], error) {
 		return erase(ctx, in.Org, in.Body.whose)
 	})
+	r.looks(api)
+}
+
+// looks adds the operations that show and verify erasures.
+func (r *removalsAPI) looks(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "list-erasures", Method: http.MethodGet, Path: "/v1/orgs/{org}/erasures", Tags: removalTags,
 		Summary: "List erasures with their receipts, newest first, at most 1,000",

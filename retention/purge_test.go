@@ -65,7 +65,7 @@ func (b *estate) purged(o registry.Org, marks ...string) {
 
 func TestPurge(t *testing.T) {
 	stores(t, func(t *testing.T, s blob.Store) {
-		b := newBody(t, s)
+		b := newEstate(t, s)
 		b.now = time.Date(2028, 1, 15, 9, 30, 0, 0, time.UTC) // over a leap day
 		other := b.org("other")
 		b.fill(other, "zoe")
@@ -103,7 +103,7 @@ func TestPurge(t *testing.T) {
 }
 
 func TestPurgeCancelled(t *testing.T) {
-	b := newBody(t, blob.Mem("m"))
+	b := newEstate(t, blob.Mem("m"))
 	o := b.terminated("acme", "annabel")
 	b.days(50)
 	_, err := b.reg.ChangeOrg(t.Context(), o.ID, registry.OrgResubscribe, registry.BySystem())
@@ -117,7 +117,7 @@ func TestPurgeCancelled(t *testing.T) {
 
 // TestPurgeClock: a clock that jumps begins nothing that cannot be undone.
 func TestPurgeClock(t *testing.T) {
-	b := newBody(t, blob.Mem("m"))
+	b := newEstate(t, blob.Mem("m"))
 	o := b.terminated("acme", "annabel")
 	b.days(3)
 	all, right := b.other("acme"), b.now
@@ -159,7 +159,7 @@ func TestPurgeCrashes(t *testing.T) {
 	for i, step := range purgeSteps {
 		for _, noted := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/noted=%v", step.name, noted), func(t *testing.T) {
-				b := newBody(t, blob.Mem("m"))
+				b := newEstate(t, blob.Mem("m"))
 				other := b.org("other")
 				b.fill(other, "zoe")
 				before := b.other("other")
@@ -192,7 +192,7 @@ func TestPurgeFaults(t *testing.T) {
 	for _, op := range []blobtest.Op{blobtest.OpPut, blobtest.OpGet, blobtest.OpList, blobtest.OpStat, blobtest.OpDelete} {
 		for _, when := range []blobtest.When{blobtest.Before, blobtest.After} {
 			for n := 1; ; n *= 2 {
-				b := newBody(t, blob.Mem("m"))
+				b := newEstate(t, blob.Mem("m"))
 				o := b.terminated("acme", "annabel")
 				b.days(2)
 				b.now = o.PurgeAt.Time()
@@ -228,7 +228,7 @@ func (k keeping) Keeps(context.Context) (time.Duration, error) {
 }
 
 func TestPurgeBeginsEarlier(t *testing.T) {
-	b := newBody(t, blob.Mem("m"))
+	b := newEstate(t, blob.Mem("m"))
 	b.keep.opts.Removals.Store = keeping{Store: b.store, days: 14}
 	o := b.terminated("acme", "annabel")
 	from, kept, err := b.keep.purgeFrom(t.Context(), o)

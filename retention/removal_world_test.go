@@ -50,7 +50,7 @@ func stores(t *testing.T, test func(*testing.T, blob.Store)) {
 	t.Run("azurite", func(t *testing.T) { test(t, blobtest.Azurite(t).Store(t)) })
 }
 
-func newBody(t testing.TB, store blob.Store) *estate {
+func newEstate(t testing.TB, store blob.Store) *estate {
 	b := &estate{t: t, dir: t.TempDir(), store: store, faults: blobtest.NewFaulty(store), now: time.Now().UTC().Truncate(time.Second)}
 	var err error
 	b.signer, err = OpenSigner(filepath.Join(b.dir, "receipt.key"))
