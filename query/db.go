@@ -66,9 +66,10 @@ func Open(opts Options) (db *DB, err error) {
 	}
 	db = &DB{opts: opts, admit: make(chan struct{}, opts.Concurrency), exports: make(chan struct{}, 1), done: make(chan struct{})}
 	db.mu.stores = map[event.OrgID]*store{}
+	opened := db // a return of an error sets db to nil
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, db.Close())
+			err = errors.Join(err, opened.Close())
 		}
 	}()
 	if opts.TempDir == "" {
