@@ -33,9 +33,13 @@ $(AZURITE)/node_modules/.installed: $(AZURITE)/package-lock.json
 test: setup ## run all tests, also against Azurite and with crashes of the real binary
 	@go test -timeout 15m ./...
 
-check: fmt vet lint setup ## what CI runs: format, vet, lint, tests with the race detector, fuzz
-	@go test -race -timeout 20m ./...
+check: fmt vet lint setup ## what CI runs: format, vet, lint, tests (all but those of the binary with the race detector), fuzz
+	@go test -race -timeout 20m $$(go list ./... | grep -v /cmd/)
+	go test -timeout 15m ./cmd/...
 	$(MAKE) --no-print-directory fuzz
+
+race: setup ## the tests of the real binary, built with the race detector
+	@go test -race -timeout 30m ./cmd/...
 
 fmt:
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "run gofmt on: $$out"; exit 1; }
@@ -75,4 +79,4 @@ bench: build ## measure ingest, freshness, flush, commit (figures go into ARCHIT
 clean: ## remove what was built
 	@rm -rf bin mailwake-data
 
-.PHONY: help run build setup test check fmt vet lint fuzz simulate postfix bench clean
+.PHONY: help run build setup test check race fmt vet lint fuzz simulate postfix bench clean
