@@ -33,13 +33,16 @@ $(AZURITE)/node_modules/.installed: $(AZURITE)/package-lock.json
 test: setup ## run all tests, also against Azurite and with crashes of the real binary
 	@go test -timeout 15m ./...
 
-check: fmt vet lint setup ## what CI runs: format, vet, lint, tests (all but those of the binary with the race detector), fuzz
-	@go test -race -timeout 20m $$(go list ./... | grep -v /cmd/)
-	go test -timeout 15m ./cmd/...
+# The tests of the binary and of removal take long under the race detector: `make race` is for them.
+SLOW := /cmd/|/retention
+
+check: fmt vet lint setup ## what CI runs: format, vet, lint, tests (all but the slow ones with the race detector), fuzz
+	@go test -race -timeout 20m $$(go list ./... | grep -Ev '$(SLOW)')
+	go test -timeout 15m $$(go list ./... | grep -E '$(SLOW)')
 	$(MAKE) --no-print-directory fuzz
 
-race: setup ## the tests of the real binary, built with the race detector
-	@go test -race -timeout 30m ./cmd/...
+race: setup ## the slow tests, too, with the race detector
+	@go test -race -timeout 60m $$(go list ./... | grep -E '$(SLOW)')
 
 fmt:
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "run gofmt on: $$out"; exit 1; }
