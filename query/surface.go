@@ -166,7 +166,7 @@ func (b *base) with(names []string) (string, error) {
 func (b *base) rows() string {
 	parts := slices.Clone(b.own)
 	if len(b.reported) > 0 {
-		parts = append(parts, "SELECT "+fileColumns+` FROM (
+		parts = append(parts, "SELECT "+allColumns+` FROM (
 SELECT *, row_number() OVER (PARTITION BY email_id, recipient_id, event_id ORDER BY received_at, occurred_at) AS copy FROM (
 `+strings.Join(b.reported, "\nUNION ALL ")+")\n) WHERE copy = 1")
 	}

@@ -124,7 +124,7 @@ func (c *cull) of(rows *lake.Rows, i int, k *kinds) verdict {
 		return erased
 	case !s.purposes.Has(k.known[rows.Texts[lake.Kind][i]]):
 		return keep
-	case event.Micros(rows.Longs[lake.ReceivedAt][i]) > s.since:
+	case rows.Received(i) > s.since:
 		return whileRefused
 	case s.strike:
 		return refused

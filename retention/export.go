@@ -129,7 +129,7 @@ func (p *PersonExport) read(ctx context.Context, l *lake.Lake, f lake.File, c *c
 func interactionOf(rows *lake.Rows, i int, texts *lake.Texts) HeldInteraction {
 	text := func(column int) string { return texts.Value(rows.Texts[column][i]) }
 	return HeldInteraction{
-		ID: rows.Longs[lake.EventID][i], OccurredAt: rows.Occurred(i).Time(), ReceivedAt: event.Micros(rows.Longs[lake.ReceivedAt][i]).Time(),
+		ID: rows.Longs[lake.EventID][i], OccurredAt: rows.Occurred(i).Time(), ReceivedAt: rows.Received(i).Time(),
 		Kind: text(lake.Kind), Email: event.EmailID(rows.Longs[lake.EmailID][i]), Recipient: event.RecipientID(rows.Longs[lake.RecipientID][i]),
 		Component: rows.Component[i], Actor: text(lake.Actor), Reason: text(lake.Reason), Device: text(lake.Device), Client: text(lake.Client),
 		OS: text(lake.OS), Source: text(lake.Source), UserAgent: text(lake.UserAgent), Network: text(lake.Network),

@@ -90,7 +90,7 @@ func read(t testing.TB, l *lake.Lake, f lake.File) (out []event.Interaction) {
 func eventOf(texts *lake.Texts, rows *lake.Rows, i int) event.Interaction {
 	text := func(c int) string { return texts.Value(rows.Texts[c][i]) }
 	return event.Interaction{
-		ID: rows.Longs[lake.EventID][i], OccurredAt: rows.Occurred(i), ReceivedAt: event.Micros(rows.Longs[lake.ReceivedAt][i]),
+		ID: rows.Longs[lake.EventID][i], OccurredAt: rows.Occurred(i), ReceivedAt: rows.Received(i),
 		Kind:  event.Kind(slices.Index(event.Kinds(), text(lake.Kind))),
 		Email: event.EmailID(rows.Longs[lake.EmailID][i]), Recipient: event.RecipientID(rows.Longs[lake.RecipientID][i]), Component: rows.Component[i],
 		Actor: event.Actor(slices.Index(event.Actors(), text(lake.Actor))), Reason: text(lake.Reason),

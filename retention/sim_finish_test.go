@@ -155,7 +155,7 @@ func inflate(w *world, data []byte) []byte {
 type parquetRow struct {
 	EventID     int64   `parquet:"event_id"`
 	OccurredAt  int64   `parquet:"occurred_at"`
-	ReceivedAt  int64   `parquet:"received_at"`
+	Delay       int64   `parquet:"delay"`
 	Kind        string  `parquet:"kind"`
 	EmailID     int64   `parquet:"email_id"`
 	RecipientID int64   `parquet:"recipient_id"`
@@ -178,7 +178,7 @@ func (r *parquetRow) interaction() event.Interaction {
 		return *s
 	}
 	return event.Interaction{
-		ID: r.EventID, OccurredAt: event.Micros(r.OccurredAt), ReceivedAt: event.Micros(r.ReceivedAt),
+		ID: r.EventID, OccurredAt: event.Micros(r.OccurredAt), ReceivedAt: event.Micros(r.OccurredAt + r.Delay),
 		Kind:  event.Kind(slices.Index(event.Kinds(), r.Kind)),
 		Email: event.EmailID(r.EmailID), Recipient: event.RecipientID(r.RecipientID), Component: r.Component,
 		Actor: event.Actor(slices.Index(event.Actors(), r.Actor)), Reason: r.Reason,

@@ -142,8 +142,8 @@ func (c *cull) fingerprint() uint64 {
 }
 
 // struck names the files that hold rows which consent or erasure strikes out now.
-// Bounds of recipient_id rule files out; of the others four columns are read, a
-// sixth of the file at most, and the answer is remembered.
+// Bounds of recipient_id rule files out; of the others four columns are read, less
+// than half of the file, and the answer is remembered.
 func (k *Keeper) struck(ctx context.Context, s *subject, files []lake.File, p *Policy, now time.Time) (map[string]string, error) {
 	found := map[string]string{}
 	c := p.cull(now)
@@ -176,7 +176,7 @@ func (k *Keeper) struck(ctx context.Context, s *subject, files []lake.File, p *P
 // strikes returns why c strikes out a row of f, or "".
 func strikes(ctx context.Context, l *lake.Lake, f lake.File, c *cull) (why string, err error) {
 	texts := lake.NewTexts()
-	r, err := l.Columns(ctx, f, texts, []int{lake.RecipientID, lake.ReceivedAt}, []int{lake.Kind})
+	r, err := l.Columns(ctx, f, texts, []int{lake.RecipientID, lake.OccurredAt, lake.Delay}, []int{lake.Kind})
 	if err != nil {
 		return "", err
 	}

@@ -19,7 +19,7 @@ func TestSchema(t *testing.T) {
 		kind     arrow.DataType
 		nullable bool
 	}{
-		{"event_id", long, false}, {"occurred_at", stamp, false}, {"received_at", stamp, false}, {"kind", text, false},
+		{"event_id", long, false}, {"occurred_at", stamp, false}, {"delay", long, false}, {"kind", text, false},
 		{"email_id", long, false}, {"recipient_id", long, false}, {"component", arrow.PrimitiveTypes.Int32, false},
 		{"actor", text, false}, {"reason", text, false}, {"device", text, false}, {"client", text, false}, {"os", text, false},
 		{"source", text, false}, {"user_agent", text, true}, {"network", text, true},
@@ -56,7 +56,7 @@ func rowOf(rec arrow.RecordBatch, i int) (id int64, in Interaction) {
 		return 255
 	}
 	return long(0), Interaction{
-		OccurredAt: stamp(1), ReceivedAt: stamp(2), Kind: Kind(number(3, Kinds())), Email: EmailID(long(4)), Recipient: RecipientID(long(5)),
+		OccurredAt: stamp(1), ReceivedAt: stamp(1) + Micros(long(2)), Kind: Kind(number(3, Kinds())), Email: EmailID(long(4)), Recipient: RecipientID(long(5)),
 		Component: rec.Column(6).(*array.Int32).Value(i), Actor: Actor(number(7, Actors())), Reason: text(8), Device: Device(number(9, Devices())),
 		Client: text(10), OS: text(11), Source: Source(number(12, Sources())), UserAgent: text(13), Network: text(14),
 	}

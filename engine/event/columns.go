@@ -16,10 +16,10 @@ import (
 // most of the traffic, so all texts of a row are looked up at once. The zero
 // value is empty and ready; it is not safe for concurrent use.
 type Columns struct {
-	id, occurred, received, email, recipient []int64
-	component                                []int32
-	labels                                   [numLabels][]uint8
-	texts                                    []int32 // place in distinct
+	id, occurred, delay, email, recipient []int64
+	component                             []int32
+	labels                                [numLabels][]uint8
+	texts                                 []int32 // place in distinct
 
 	places   map[string]int32 // by the bytes of the texts in a row
 	distinct [numTexts][]string
@@ -48,7 +48,7 @@ func (c *Columns) Len() int { return len(c.id) }
 
 // Grow makes room for n more rows.
 func (c *Columns) Grow(n int) {
-	for _, column := range []*[]int64{&c.id, &c.occurred, &c.received, &c.email, &c.recipient} {
+	for _, column := range []*[]int64{&c.id, &c.occurred, &c.delay, &c.email, &c.recipient} {
 		*column = slices.Grow(*column, n)
 	}
 	c.component, c.texts = slices.Grow(c.component, n), slices.Grow(c.texts, n)
@@ -69,7 +69,7 @@ func (c *Columns) AddRow(row []byte, id int64) error {
 		id = own
 	}
 	occurred := r.varint()
-	received := occurred + r.varint()
+	delay := r.varint()
 	email, recipient := r.uvarint(math.MaxInt64), r.uvarint(math.MaxInt64)
 	component := r.uvarint(math.MaxInt32)
 	if r.bad {
@@ -83,7 +83,7 @@ func (c *Columns) AddRow(row []byte, id int64) error {
 		}
 	}
 	c.id = append(c.id, id)
-	c.occurred, c.received = append(c.occurred, occurred), append(c.received, received)
+	c.occurred, c.delay = append(c.occurred, occurred), append(c.delay, delay)
 	c.email, c.recipient = append(c.email, int64(email)), append(c.recipient, int64(recipient))
 	c.component = append(c.component, int32(component))
 	for i := range c.labels {
@@ -136,12 +136,11 @@ func (c *Columns) Batches(yield func(arrow.RecordBatch) bool) {
 
 func (c *Columns) batch(order []int32) arrow.RecordBatch {
 	columns := make([]arrow.Array, numColumns)
-	for column, values := range map[int][]int64{colEventID: c.id, colEmailID: c.email, colRecipientID: c.recipient} {
+	for column, values := range map[int][]int64{colEventID: c.id, colDelay: c.delay, colEmailID: c.email, colRecipientID: c.recipient} {
 		columns[column] = fixed(arrow.PrimitiveTypes.Int64, picked(values, order), arrow.Int64Traits.CastToBytes)
 	}
 	micros := &arrow.TimestampType{Unit: arrow.Microsecond}
 	columns[colOccurredAt] = fixed(micros, picked(c.occurred, order), arrow.Int64Traits.CastToBytes)
-	columns[colReceivedAt] = fixed(micros, picked(c.received, order), arrow.Int64Traits.CastToBytes)
 	columns[colComponent] = fixed(arrow.PrimitiveTypes.Int32, picked(c.component, order), arrow.Int32Traits.CastToBytes)
 	for label, column := range [numLabels]int{colKind, colActor, colDevice, colSource} {
 		columns[column] = c.label(label, order)

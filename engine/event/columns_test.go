@@ -96,7 +96,7 @@ func wanted(in *Interaction) string {
 		}
 		return fmt.Sprintf("%q", s)
 	}
-	return fmt.Sprintf("%d|%d|%d|%q|%d|%d|%d|%q|%q|%q|%q|%q|%q|%s|%s|", in.ID, in.OccurredAt, in.ReceivedAt, in.Kind, in.Email, in.Recipient, in.Component,
+	return fmt.Sprintf("%d|%d|%d|%q|%d|%d|%d|%q|%q|%q|%q|%q|%q|%s|%s|", in.ID, in.OccurredAt, in.ReceivedAt-in.OccurredAt, in.Kind, in.Email, in.Recipient, in.Component,
 		in.Actor, in.Reason, in.Device, in.Client, in.OS, in.Source, optional(in.UserAgent), optional(in.Network))
 }
 

@@ -47,7 +47,7 @@ func BenchmarkWrite(b *testing.B) {
 type parquetRow struct {
 	EventID     int64   `parquet:"event_id,id(1),delta"`
 	OccurredAt  int64   `parquet:"occurred_at,id(2),delta,timestamp(microsecond:local)"`
-	ReceivedAt  int64   `parquet:"received_at,id(3),delta,timestamp(microsecond:local)"`
+	Delay       int64   `parquet:"delay,id(3),delta"`
 	Kind        string  `parquet:"kind,id(4),dict"`
 	EmailID     int64   `parquet:"email_id,id(5),delta"`
 	RecipientID int64   `parquet:"recipient_id,id(6),delta"`
@@ -75,7 +75,7 @@ func encodeParquetGo(batch arrow.RecordBatch) ([]byte, error) {
 		s := a.Value(row)
 		return &s
 	}
-	id, occurred, received, email, recipient := long(0), at(1), at(2), long(4), long(5)
+	id, occurred, delay, email, recipient := long(0), at(1), long(2), long(4), long(5)
 	component := batch.Column(6).(*array.Int32)
 	kind, actor, reason, device, client, system, source, agent, network := text(3), text(7), text(8), text(9), text(10), text(11), text(12), text(13), text(14)
 
@@ -84,7 +84,7 @@ func encodeParquetGo(batch arrow.RecordBatch) ([]byte, error) {
 	rows := make([]parquetRow, 0, 1024)
 	for i := range int(batch.NumRows()) {
 		rows = append(rows, parquetRow{
-			EventID: id.Value(i), OccurredAt: int64(occurred.Value(i)), ReceivedAt: int64(received.Value(i)), Kind: kind.Value(i),
+			EventID: id.Value(i), OccurredAt: int64(occurred.Value(i)), Delay: delay.Value(i), Kind: kind.Value(i),
 			EmailID: email.Value(i), RecipientID: recipient.Value(i), Component: component.Value(i), Actor: actor.Value(i),
 			Reason: reason.Value(i), Device: device.Value(i), Client: client.Value(i), OS: system.Value(i), Source: source.Value(i),
 			UserAgent: optional(agent, i), Network: optional(network, i),

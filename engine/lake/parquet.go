@@ -59,7 +59,7 @@ func parquetProperties() *parquet.WriterProperties {
 		parquet.WithDictionaryDefault(true),
 		parquet.WithCreatedBy("mailwake"),
 	}
-	for _, column := range []string{"event_id", "occurred_at", "received_at", "email_id", "recipient_id"} {
+	for _, column := range []string{"event_id", "occurred_at", "delay", "email_id", "recipient_id"} {
 		props = append(props,
 			parquet.WithDictionaryFor(column, false),
 			parquet.WithEncodingFor(column, parquet.Encodings.DeltaBinaryPacked))

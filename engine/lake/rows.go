@@ -11,7 +11,7 @@ type Code uint32
 const (
 	EventID = iota
 	OccurredAt
-	ReceivedAt
+	Delay // of when it was received, after OccurredAt
 	EmailID
 	RecipientID
 	numLongs
@@ -122,6 +122,11 @@ func (r *Rows) Less(i int, other *Rows, j int) bool {
 
 // Occurred is when row i happened.
 func (r *Rows) Occurred(i int) event.Micros { return event.Micros(r.Longs[OccurredAt][i]) }
+
+// Received is when mailwake learnt of row i.
+func (r *Rows) Received(i int) event.Micros {
+	return event.Micros(r.Longs[OccurredAt][i] + r.Longs[Delay][i])
+}
 
 // Texts gives texts their codes. It is not safe for concurrent use.
 type Texts struct {

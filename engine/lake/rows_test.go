@@ -21,7 +21,7 @@ func rowsOf(texts *Texts, in []event.Interaction) *Rows {
 	r := new(Rows)
 	for i := range in {
 		e := &in[i]
-		for c, v := range [numLongs]int64{e.ID, int64(e.OccurredAt), int64(e.ReceivedAt), int64(e.Email), int64(e.Recipient)} {
+		for c, v := range [numLongs]int64{e.ID, int64(e.OccurredAt), int64(e.ReceivedAt - e.OccurredAt), int64(e.Email), int64(e.Recipient)} {
 			r.Longs[c] = append(r.Longs[c], v)
 		}
 		r.Component = append(r.Component, e.Component)
@@ -38,7 +38,7 @@ func eventsOf(texts *Texts, r *Rows) []event.Interaction {
 	for i := range out {
 		text := func(c int) string { return texts.Value(r.Texts[c][i]) }
 		out[i] = event.Interaction{
-			ID: r.Longs[EventID][i], OccurredAt: event.Micros(r.Longs[OccurredAt][i]), ReceivedAt: event.Micros(r.Longs[ReceivedAt][i]),
+			ID: r.Longs[EventID][i], OccurredAt: event.Micros(r.Longs[OccurredAt][i]), ReceivedAt: r.Received(i),
 			Kind: event.Kind(slices.Index(event.Kinds(), text(Kind))), Email: event.EmailID(r.Longs[EmailID][i]), Recipient: event.RecipientID(r.Longs[RecipientID][i]),
 			Component: r.Component[i], Actor: event.Actor(slices.Index(event.Actors(), text(Actor))), Reason: text(Reason),
 			Device: event.Device(slices.Index(event.Devices(), text(Device))), Client: text(Client), OS: text(OS),

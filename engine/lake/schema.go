@@ -56,7 +56,7 @@ func tableProperties() iceberg.Properties {
 		table.DefaultWriteMetricsModeKey:     "counts",
 	}
 	const column = "write.metadata.metrics.column."
-	for _, c := range []string{"event_id", "occurred_at", "received_at", "email_id", "recipient_id", "component", "kind", "actor"} {
+	for _, c := range []string{"event_id", "occurred_at", "delay", "email_id", "recipient_id", "component", "kind", "actor"} {
 		p[column+c] = "full"
 	}
 	for _, c := range []string{"user_agent", "network", "client", "os", "reason"} {

@@ -87,7 +87,7 @@ func TestTableSchema(t *testing.T) {
 	folder := t.TempDir()
 	tableOf(t, dirLake(t, folder))
 	want := []string{
-		"1: event_id: required long", "2: occurred_at: required timestamp", "3: received_at: required timestamp",
+		"1: event_id: required long", "2: occurred_at: required timestamp", "3: delay: required long",
 		"4: kind: required string", "5: email_id: required long", "6: recipient_id: required long", "7: component: required int",
 		"8: actor: required string", "9: reason: required string", "10: device: required string", "11: client: required string",
 		"12: os: required string", "13: source: required string", "14: user_agent: optional string", "15: network: optional string",
