@@ -36,8 +36,8 @@ type DB struct {
 }
 
 // Request asks for a KPI. Params holds parameters by name as text; those left
-// out have the default of the catalogue. Without Persons, only figures about at
-// least WorkerOptions.MinPeople people each are answered.
+// out have the default of the catalogue. Without Persons, only figures about more
+// than WorkerOptions.MinPeople people each are answered, and these rounded.
 type Request struct {
 	Org     event.OrgID
 	Name    string
@@ -48,8 +48,8 @@ type Request struct {
 }
 
 // Statement is one SELECT over the published tables of one organisation. With
-// Persons these are about single recipients; without, the totals of at least
-// WorkerOptions.MinPeople people each.
+// Persons these are about single recipients; without, totals of more than
+// WorkerOptions.MinPeople people each, rounded.
 type Statement struct {
 	Org     event.OrgID
 	Persons bool
@@ -137,6 +137,9 @@ func (db *DB) KPI(ctx context.Context, r Request) (*Result, error) {
 		return nil, err
 	}
 	res, err := db.run(ctx, r.Org, q)
+	if err == nil && !r.Persons {
+		res, err = db.show(ctx, r.Org, res, kpiDisclosures[r.Name], q.given)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("kpi %s: %w", r.Name, err)
 	}
@@ -161,13 +164,19 @@ func (db *DB) question(ctx context.Context, r Request) (q question, err error) {
 		now: minuteAfter(db.opts.Clock()), zone: rules.Zone,
 		knowsZone: func(zone string) (bool, error) { return db.gate.knowsZone(ctx, zone) },
 	})
+	if err != nil {
+		return q, err
+	}
 	if !r.Persons {
-		q.text = k.forMany(db.opts.Worker.MinPeople)
+		q.seen = nil // a tag changes with each event
+		if q.given, err = k.askedOfMany(r.Params, q.args); err != nil {
+			return q, err
+		}
 	}
 	if text, ok := k.spelled(q.text, q.args); ok {
 		q.text, q.args = text, nil
 	}
-	return q, err
+	return q, nil
 }
 
 // SQL runs one SELECT of an analyst as of now, in a process of its own that holds
@@ -226,8 +235,9 @@ type question struct {
 	places  places // from text to typed
 	args    []any
 	limit   int
-	reads   []string // published tables it may name
-	seen    []string // tags of answers that the caller has
+	reads   []string       // published tables it may name
+	seen    []string       // tags of answers that the caller has
+	given   map[string]any // what was asked for somebody who may not see persons
 }
 
 func (db *DB) run(ctx context.Context, org event.OrgID, q question) (res *Result, err error) {

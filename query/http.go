@@ -57,10 +57,12 @@ func Register(api huma.API, o HTTPOptions) {
 	}, o.list)
 	huma.Register(api, huma.Operation{
 		OperationID: "get-kpi", Method: http.MethodGet, Path: "/v1/orgs/{org}/kpis/{name}", Tags: []string{"query"},
-		Metadata:    map[string]any{"roles": analysts, "problems": kpiProblems},
-		Summary:     "Compute a KPI as of now",
-		Description: "Parameters of the KPI are query parameters; the catalogue lists them. An answer's ETag is the same until anything that it depends on changes.",
-		Responses:   kpiResponses(),
+		Metadata: map[string]any{"roles": analysts, "problems": kpiProblems},
+		Summary:  "Compute a KPI as of now",
+		Description: "Parameters of the KPI are query parameters; the catalogue lists them. An answer's ETag is the same until anything that it depends on changes. " +
+			"With a key that may not see persons, figures are rounded to multiples of k (10 unless the server says otherwise) at places that are secret and stay the same, " +
+			"only some below 3k and none below k are shown, rates are of these, and what may be a single person's is null: times, and numbers of events.",
+		Responses: kpiResponses(),
 	}, o.kpi)
 	o.registerSQL(api)
 	o.registerExport(api)
@@ -147,7 +149,9 @@ func (o HTTPOptions) kpi(ctx context.Context, in *kpiInput) (*huma.StreamRespons
 		}
 	}
 	return &huma.StreamResponse{Body: func(ctx huma.Context) {
-		ctx.SetHeader("ETag", `W/"`+res.Tag+"-"+string(format)+`"`)
+		if res.Tag != "" {
+			ctx.SetHeader("ETag", `W/"`+res.Tag+"-"+string(format)+`"`)
+		}
 		ctx.SetHeader("Cache-Control", "private, no-cache")
 		answer.Body(ctx)
 	}}, nil

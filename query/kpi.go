@@ -7,7 +7,6 @@ import (
 	"path"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"mailwake/engine/problem"
@@ -48,12 +47,6 @@ const onePerson = "one"
 
 // aboutPersons reports whether rows are about single persons.
 func (k *KPI) aboutPersons() bool { return k.People == onePerson }
-
-// forMany returns the KPI's statement with only those rows that are about at
-// least least people. It is the one place where figures of few are withheld.
-func (k *KPI) forMany(least int) string {
-	return "SELECT * FROM (\n" + k.sql + "\n) WHERE " + k.People + " >= " + strconv.Itoa(least)
-}
 
 // Param is a parameter of a KPI.
 type Param struct {
@@ -111,6 +104,9 @@ func parseKPI(name, text string) (KPI, error) {
 	}
 	if k.People != onePerson && !slices.ContainsFunc(k.Columns, func(c Column) bool { return c.Name == k.People && c.Type == "bigint" }) {
 		return k, errors.New("people must be one, or a column of type bigint")
+	}
+	if _, ok := kpiDisclosures[name]; !ok && !k.aboutPersons() {
+		return k, errors.New("it is not said what of it is shown to those who may not see persons")
 	}
 	k.reads = readsOf(body)
 	return k, k.body(body)

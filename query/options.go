@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"iter"
 	"runtime"
@@ -71,6 +72,10 @@ type Options struct {
 	// View of org lie. No other organisation's file may lie there: what is in
 	// them is all that queries of org can read from disk.
 	Folders func(org event.OrgID) ([]string, error)
+	// Secret returns a secret of org that stays the same: it decides how figures are
+	// rounded for those who may not see persons. Nil is one that lasts as long as
+	// the DB.
+	Secret func(ctx context.Context, org event.OrgID) ([]byte, error)
 	// TempDir takes what does not fit in memory, in one folder per organisation.
 	// Empty is a fresh folder that Close removes.
 	TempDir string
@@ -109,6 +114,11 @@ func (o *Options) setDefaults() {
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	if o.Secret == nil {
+		secret := make([]byte, 32)
+		rand.Read(secret) // never fails: the runtime ends the process instead
+		o.Secret = func(context.Context, event.OrgID) ([]byte, error) { return secret, nil }
 	}
 	if o.Threads == 0 {
 		o.Threads = runtime.GOMAXPROCS(0)

@@ -6,17 +6,15 @@ import (
 	"embed"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"mailwake/engine/event"
 )
 
-// The surface of those who may not see persons: tables of figures, each about at
-// least WorkerOptions.MinPeople people, such that neither a row nor the difference
-// of two rows or figures is about fewer. They are made here, in the process that
-// holds the rows, and only they reach the worker.
+// The surface of those who may not see persons: tables of figures that went
+// through many.show. They are made here, in the process that holds the rows, and
+// only they reach the worker.
 //
 //go:embed totals/*.sql
 var totalsFiles embed.FS
@@ -29,7 +27,7 @@ var totalTables = surface{"email_totals", "day_totals"}
 // event would tell of single people.
 const totalsAge = 10 * time.Second
 
-// totalsQueries are the SELECTs of totalTables; $1 is the least number of people.
+// totalsQueries are the SELECTs of totalTables with exact figures.
 var totalsDocs, totalsQueries = must2(loadTotals())
 
 func must2[A, B any](a A, b B, err error) (A, B) {
@@ -50,9 +48,6 @@ func loadTotals() (docs []TableDoc, queries map[string]string, err error) {
 		body, err := head.parseHead(string(text))
 		if err != nil {
 			return nil, nil, fmt.Errorf("table of totals %s: %w", name, err)
-		}
-		for other, query := range queries {
-			body = strings.ReplaceAll(body, "{{"+other+"}}", query)
 		}
 		queries[name] = body
 		docs = append(docs, TableDoc{Name: name, Title: head.Title, Meaning: head.Meaning, Columns: head.Columns})
@@ -111,7 +106,10 @@ func (db *DB) totals(ctx context.Context, org event.OrgID) (version string, tabl
 
 func (db *DB) makeTotals(ctx context.Context, org event.OrgID, name string) (t workerTable, err error) {
 	text := totalsQueries[name]
-	res, err := db.run(ctx, org, question{text: text, args: []any{int64(db.opts.Worker.MinPeople)}, reads: readsOf(text), limit: db.opts.MaxRows})
+	res, err := db.run(ctx, org, question{text: text, reads: readsOf(text), limit: db.opts.MaxRows})
+	if err == nil {
+		res, err = db.show(ctx, org, res, totalDisclosures[name], nil)
+	}
 	if err != nil {
 		return t, err
 	}

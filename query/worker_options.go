@@ -31,8 +31,8 @@ type WorkerOptions struct {
 	Processes int
 	// Idle is how long a worker stays for the next statement; 0 is one minute.
 	Idle time.Duration
-	// MinPeople is how many people a figure must stand for to be shown to those
-	// who may not see persons; 0 is 10.
+	// MinPeople is the k of figures for those who may not see persons: none is about
+	// fewer people, and all are rounded to multiples of it; 0 is 10.
 	MinPeople int
 	// Logger is told when a worker starts and how it ends; nil is silent.
 	Logger *slog.Logger

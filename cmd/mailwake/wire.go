@@ -37,6 +37,9 @@ func (s *server) openQuery(n *node, eng *engine.Engine) (*query.DB, error) {
 			folder, err := n.lake.Folder(o.Name)
 			return []string{folder}, err
 		},
+		Secret: func(ctx context.Context, org event.OrgID) ([]byte, error) {
+			return n.registry.SecretFor(ctx, org, "figures")
+		},
 		TempDir:     filepath.Join(s.store.Data, "tmp"),
 		MemoryLimit: s.store.QueryMB << 20,
 		Worker:      worker,

@@ -19,7 +19,7 @@ type sqlFlags struct {
 	SQLProcesses int           `name:"sql-processes" help:"Most processes for statements, idle ones included." default:"16"`
 	SQLIdle      time.Duration `name:"sql-idle" help:"How long an idle process is kept." default:"1m"`
 	SQLUser      int           `name:"sql-uid" help:"User and group id that statements run as when the server is root." default:"65534"`
-	SQLMinPeople int           `name:"sql-min-people" help:"People that a figure must stand for to be shown to aggregate analysts." default:"10"`
+	SQLMinPeople int           `name:"sql-min-people" help:"Aggregate analysts see no figure of fewer people, and all rounded to multiples." default:"10"`
 }
 
 // options are the worker's options: this very program, started as a worker.

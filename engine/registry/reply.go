@@ -69,6 +69,18 @@ func (r *Registry) ReplyID(ctx context.Context, org event.OrgID, messageID strin
 	return id, nil
 }
 
+// SecretFor returns the organisation's secret for a use: the same on all nodes and
+// as long as there is the organisation.
+func (r *Registry) SecretFor(ctx context.Context, org event.OrgID, use string) ([]byte, error) {
+	secret, err := r.replySecret(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte("mailwake " + use))
+	return mac.Sum(nil), nil
+}
+
 // replySecret reads the organisation's secret and makes it on first use.
 func (r *Registry) replySecret(ctx context.Context, org event.OrgID) (secret []byte, err error) {
 	const query = "SELECT secret FROM reply_secrets WHERE org_id = ?"
