@@ -151,7 +151,7 @@ func (in *inspector) stray(v map[string]any, kind, class string) error {
 	if v["pivot_enum"] != nil && v["pivot_enum"] != "" {
 		return in.refuse(v, "PIVOT over a type is not available; list the values after IN")
 	}
-	if kind == "UNBOUND_TYPE_INFO" && (!typeNames[strings.ToLower(field(v, "name"))] || field(v, "schema") != "" || field(v, "catalog") != "") {
+	if kind == "UNBOUND_TYPE_INFO" && (!typeNames[folded(field(v, "name"))] || field(v, "schema") != "" || field(v, "catalog") != "") {
 		return in.refuse(v, "There is no type %s", printable(field(v, "name")))
 	}
 	return nil
@@ -184,7 +184,7 @@ func (in *inspector) node(kind string, v map[string]any, outer *scope, depth int
 }
 
 func (in *inspector) nameCTE(sc *scope, name string) error {
-	lower := strings.ToLower(name)
+	lower := folded(name)
 	switch {
 	case !plainName.MatchString(name):
 		return in.refuse(nil, "A WITH cannot be called %q; use letters, digits and underscores", printable(name))
@@ -197,7 +197,7 @@ func (in *inspector) nameCTE(sc *scope, name string) error {
 
 func (in *inspector) table(v map[string]any, sc *scope) error {
 	name := field(v, "table_name")
-	lower := strings.ToLower(name)
+	lower := folded(name)
 	known := sc.has(lower) || slices.Contains(in.surface, lower)
 	if !known || !plainName.MatchString(name) || field(v, "schema_name") != "" || field(v, "catalog_name") != "" {
 		return in.refuse(v, "There is no table %s; there are %s", printable(name), strings.Join(in.surface, ", "))
@@ -214,7 +214,7 @@ var tableFunctions = words("range generate_series unnest")
 
 func (in *inspector) tableFunction(v map[string]any) error {
 	f, _ := v["function"].(map[string]any)
-	name := strings.ToLower(field(f, "function_name"))
+	name := folded(field(f, "function_name"))
 	if field(f, "class") != "FUNCTION" || !tableFunctions[name] || field(f, "schema") != "" || field(f, "catalog") != "" {
 		return in.refuse(v, "The table function %s is not available; there are range, generate_series and unnest", printable(name))
 	}
@@ -234,15 +234,15 @@ func (in *inspector) expression(class string, v map[string]any) error {
 		return in.function(v)
 	case class == "COLUMN_REF":
 		names, _ := v["column_names"].([]any)
-		if name, _ := names[len(names)-1].(string); len(names) == 1 && sessionNames[strings.ToLower(name)] {
-			return in.refuse(v, "%s is not available", strings.ToLower(name))
+		if name, _ := names[len(names)-1].(string); len(names) == 1 && sessionNames[folded(name)] {
+			return in.refuse(v, "%s is not available", folded(name))
 		}
 	}
 	return nil
 }
 
 func (in *inspector) function(v map[string]any) error {
-	name := strings.ToLower(field(v, "function_name"))
+	name := folded(field(v, "function_name"))
 	schema := field(v, "schema")
 	// The parser itself writes main and pg_catalog for what syntax stands for.
 	if schema != "" && schema != "main" && schema != "pg_catalog" || field(v, "catalog") != "" || !functions[name] {
@@ -252,6 +252,17 @@ func (in *inspector) function(v map[string]any) error {
 		return in.refuse(v, "The function %s is not available", printable(name))
 	}
 	return nil
+}
+
+// folded is a name without upper case as DuckDB folds it: no other letters than
+// those of ASCII, or a name of ours would be no name of DuckDB's (K is not K).
+func folded(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, name)
 }
 
 // spelled is a name of the parse tree as people write it.

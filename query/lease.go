@@ -15,26 +15,33 @@ import (
 // read as they are; the others, and segments, once for each sort of event.
 func (l *lease) base() *base {
 	b := &base{optIn: l.rules.Consent.OptIn, denied: l.denied, persons: true, oldest: l.rules.oldest(event.At(l.store.opts.Clock()))}
-	file := func(files []string, where string) string {
-		return fmt.Sprintf("SELECT %s FROM read_parquet([%s])%s", fileColumns, literals(files), where)
+	file := func(files []string, where string) (selects []string) {
+		clean, hiding := l.veil.split(files)
+		if len(clean) > 0 {
+			selects = append(selects, fmt.Sprintf("SELECT %s FROM read_parquet([%s])%s", fileColumns, literals(clean), where))
+		}
+		if len(hiding) > 0 {
+			selects = append(selects, l.veil.over(fmt.Sprintf("SELECT %s FROM read_parquet([%s])%s", fileColumns, literals(hiding), where)))
+		}
+		return selects
 	}
 	plain, mixed := l.files[:len(l.files)-l.reports], l.files[len(l.files)-l.reports:]
 	if len(plain) > 0 {
-		b.own = append(b.own, file(plain, ""))
+		b.own = append(b.own, file(plain, "")...)
 	}
 	if len(mixed) > 0 {
-		b.own = append(b.own, file(mixed, " WHERE event_id >= 0"))
-		b.reported = append(b.reported, file(mixed, " WHERE event_id < 0"))
+		b.own = append(b.own, file(mixed, " WHERE event_id >= 0")...)
+		b.reported = append(b.reported, file(mixed, " WHERE event_id < 0")...)
 	}
 	from, to := l.view.Tail()
 	for _, g := range l.hot {
 		rows := fmt.Sprintf("SELECT %s FROM %s WHERE pos >= %d AND pos < %d", hotColumns, g.table, from, to)
 		if !g.reported {
-			b.own = append(b.own, rows)
+			b.own = append(b.own, l.veil.over(rows))
 			continue
 		}
-		b.own = append(b.own, rows+" AND event_id >= 0")
-		b.reported = append(b.reported, rows+" AND event_id < 0")
+		b.own = append(b.own, l.veil.over(rows+" AND event_id >= 0"))
+		b.reported = append(b.reported, l.veil.over(rows+" AND event_id < 0"))
 	}
 	return b
 }

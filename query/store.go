@@ -47,6 +47,7 @@ type lease struct {
 	reports  int      // how many of files, at the end, may hold reported events
 	denied   bool     // somebody refuses something
 	catalog  catalogMark
+	veil     *veil // of foreign statements
 }
 
 // hotPart is a segment as the lease found it.

@@ -37,6 +37,7 @@ type personEngine struct {
 	parts [][]byte     // tail rows that no statement has taken yet
 	news  catalogNews  // that no statement has taken yet
 	rules Rules
+	veils veils
 }
 
 func newPersonEngine(ctx context.Context, setup workerSetup, files *net.UnixConn) (*personEngine, error) {
@@ -78,6 +79,9 @@ func (e *personEngine) answer(ctx context.Context, q question, out resultWriter)
 	}
 	defer l.release()
 	e.parts, e.news = nil, catalogNews{}
+	if l.veil, err = e.veils.of(ctx, l); err != nil {
+		return errInside{err}
+	}
 	head, err := l.base().with(readsOf(q.text))
 	if err != nil {
 		return errInside{err}

@@ -17,20 +17,31 @@
 -- column user_agent varchar: as received; NULL once it is no longer needed to classify
 -- column network varchar: network of the sender, /24 or /48 at most; NULL unless the owner keeps it
 
-SELECT e.event_id, e.occurred_at, e.received_at, e.kind, e.email_id, e.recipient_id, e.component,
-  e.actor, e.reason, e.device, e.client, e.os, e.source, e.user_agent, e.network
-FROM surface_rows AS e
+{{define "consent"}}
 {{- if .OptIn}}
 LEFT JOIN consent_granted AS c ON c.recipient_id = e.recipient_id
-WHERE CASE e.kind WHEN 'open' THEN c.opens IS TRUE WHEN 'click' THEN c.clicks IS TRUE
-  WHEN 'attachment_view' THEN c.views IS TRUE WHEN 'reply' THEN c.replies IS TRUE ELSE TRUE END
 {{- else if .Denied}}
 LEFT JOIN consent_denied AS c ON c.recipient_id = e.recipient_id
-WHERE CASE e.kind WHEN 'open' THEN c.opens IS NOT TRUE WHEN 'click' THEN c.clicks IS NOT TRUE
+{{- end}}
+{{- end}}
+
+{{- define "shown"}}
+{{- if .OptIn -}}
+CASE e.kind WHEN 'open' THEN c.opens IS TRUE WHEN 'click' THEN c.clicks IS TRUE
+  WHEN 'attachment_view' THEN c.views IS TRUE WHEN 'reply' THEN c.replies IS TRUE ELSE TRUE END
+{{- else if .Denied -}}
+CASE e.kind WHEN 'open' THEN c.opens IS NOT TRUE WHEN 'click' THEN c.clicks IS NOT TRUE
   WHEN 'attachment_view' THEN c.views IS NOT TRUE WHEN 'reply' THEN c.replies IS NOT TRUE ELSE TRUE END
-{{- else}}
-WHERE TRUE
+{{- else -}}
+TRUE
 {{- end}}
 {{- if .Oldest}}
   AND e.occurred_at >= {{.Oldest}}
 {{- end}}
+{{- end -}}
+
+SELECT e.event_id, e.occurred_at, e.received_at, e.kind, e.email_id, e.recipient_id, e.component,
+  e.actor, e.reason, e.device, e.client, e.os, e.source, e.user_agent, e.network
+FROM surface_rows AS e
+{{- template "consent" .}}
+WHERE {{template "shown" .}}
