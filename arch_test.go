@@ -33,7 +33,8 @@ var mayImport = map[string][]string{
 	"ingest/follow":        {"engine/event", "engine/problem", "engine/registry", "ingest/message", "ingest/token"},
 	"ingest/reply":         {"engine/event", "engine/problem", "engine/registry", "ingest/token"},
 	"ingest":               {"engine", "engine/event", "engine/classify", "engine/problem", "engine/registry", "engine/wal", "engine/blob", "ingest/bulk", "ingest/follow", "ingest/message", "ingest/reply", "ingest/token"},
-	"query":                {"engine", "engine/event", "engine/lake", "engine/problem", "engine/registry"},
+	"query/rollup":         {"engine/event"},
+	"query":                {"engine", "engine/event", "engine/lake", "engine/problem", "engine/registry", "query/rollup"},
 	"retention":            {"engine", "engine/blob", "engine/classify", "engine/event", "engine/lake", "engine/problem", "engine/registry"},
 	"bench":                {"engine/event"},
 }

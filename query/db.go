@@ -167,11 +167,15 @@ func (db *DB) question(ctx context.Context, r Request) (q question, err error) {
 	if err != nil {
 		return q, err
 	}
+	q.given = k.named(q.args)
 	if !r.Persons {
 		q.seen = nil // a tag changes with each event
-		if q.given, err = k.askedOfMany(r.Params, q.args); err != nil {
+		if err := k.mayAsk(r.Params); err != nil {
 			return q, err
 		}
+	}
+	if made, ok := rolledKPIs[k.Name]; ok {
+		q.rolled = &made
 	}
 	if text, ok := k.spelled(q.text, q.args); ok {
 		q.text, q.args = text, nil
@@ -237,7 +241,8 @@ type question struct {
 	limit   int
 	reads   []string       // published tables it may name
 	seen    []string       // tags of answers that the caller has
-	given   map[string]any // what was asked for somebody who may not see persons
+	given   map[string]any // parameters of a KPI by name
+	rolled  *rolledKPI     // what of it can be had from rollups; nil: nothing
 }
 
 func (db *DB) run(ctx context.Context, org event.OrgID, q question) (res *Result, err error) {
@@ -263,21 +268,39 @@ func (db *DB) run(ctx context.Context, org event.OrgID, q question) (res *Result
 	if err != nil {
 		return nil, err
 	}
-	l, err := s.lease(ctx, (*Rules).readable)
+	var tag string
+	l, err := s.leaseFor(ctx, (*Rules).readable, func(l *lease) (enough bool, err error) {
+		if tag = l.tag(&q); slices.Contains(q.seen, tag) {
+			return true, nil
+		}
+		l.made, err = s.roll(ctx, l, &q)
+		return l.made != nil, err
+	})
 	if err != nil {
 		return nil, err
 	}
 	defer l.release()
 	files = l.view.Files()
-	tag := l.tag(&q)
 	if slices.Contains(q.seen, tag) {
 		return &Result{Snapshot: l.view.SnapshotID(), Tag: tag, unchanged: true}, nil
 	}
-	if prefix, err = l.base().with(q.reads); err != nil {
+	if prefix, err = l.head(&q); err != nil {
 		return nil, err
 	}
 	prefix += "SELECT * FROM (\n"
 	text := prefix + q.text + "\n) LIMIT " + strconv.Itoa(q.limit+1)
+	if res, err = db.take(ctx, l, text, q); err != nil {
+		if isFatal(err) {
+			s.abandon(l.duck)
+		}
+		return nil, err
+	}
+	res.Snapshot, res.Tag = l.view.SnapshotID(), tag
+	return res, nil
+}
+
+// take runs text, which is q with all around it, and takes the result.
+func (db *DB) take(ctx context.Context, l *lease, text string, q question) (*Result, error) {
 	conn, err := l.duck.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
@@ -286,19 +309,17 @@ func (db *DB) run(ctx context.Context, org event.OrgID, q question) (res *Result
 		// The pool keeps the connection or has dropped it; nothing is lost either way.
 		_ = conn.Close()
 	}()
-	take := collect
-	if !q.foreign && len(q.args) == 0 {
-		take = collectDirect
-	}
-	res, err = take(ctx, conn, text, q, db.opts.MaxBytes)
-	if err != nil {
-		if isFatal(err) {
-			s.abandon(l.duck)
+	if l.made != nil {
+		drop, err := l.made.put(ctx, conn)
+		if err != nil {
+			return nil, err
 		}
-		return nil, err
+		defer drop()
 	}
-	res.Snapshot, res.Tag = l.view.SnapshotID(), tag
-	return res, nil
+	if !q.foreign && len(q.args) == 0 {
+		return collectDirect(ctx, conn, text, q, db.opts.MaxBytes)
+	}
+	return collect(ctx, conn, text, q, db.opts.MaxBytes)
 }
 
 func (db *DB) store(org event.OrgID) (*store, error) {
@@ -323,6 +344,14 @@ func errClosed() error {
 // must not share one: their file names are equal.
 func (o *Options) spillDir(org event.OrgID) string {
 	return filepath.Join(o.TempDir, "org-"+strconv.FormatUint(uint64(org), 10))
+}
+
+// rollupDir is the folder of org's rollups; "" if none are kept.
+func (o *Options) rollupDir(org event.OrgID) string {
+	if o.RollupDir == "" {
+		return ""
+	}
+	return filepath.Join(o.RollupDir, "org-"+strconv.FormatUint(uint64(org), 10))
 }
 
 // literal quotes s as an SQL string.

@@ -2,22 +2,25 @@ package query
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 
 	"mailwake/engine/event"
 )
 
 // Forget drops everything that this process and its workers hold of the
-// organisation in memory or in spill files. Queries that are running end first;
-// the next one copies anew what it needs.
+// organisation in memory or in spill files, and the rollups of data files that are
+// not in its table any more, or all if nobody may read it. Queries that are running
+// end first; the next one copies anew what it needs.
 func (db *DB) Forget(ctx context.Context, org event.OrgID) error {
 	if db.work != nil {
 		db.work.forget(org)
 	}
-	db.mu.Lock()
-	s := db.mu.stores[org]
-	db.mu.Unlock()
-	if s == nil {
-		return nil
+	s, err := db.store(org)
+	if err != nil {
+		return err
 	}
 	select {
 	case s.turn <- struct{}{}:
@@ -25,7 +28,32 @@ func (db *DB) Forget(ctx context.Context, org event.OrgID) error {
 		return ctx.Err()
 	}
 	defer s.endTurn()
-	return s.reset()
+	return errors.Join(s.reset(), s.forgetRollups(ctx))
+}
+
+func (s *store) forgetRollups(ctx context.Context) error {
+	live := map[string]bool{}
+	rules, err := s.opts.Rules(s.org)
+	if s.rollups.dir == "" || err != nil {
+		return err
+	}
+	if rules.readable() == nil {
+		view, err := s.opts.Source.View(ctx, s.org)
+		if err != nil {
+			return fmt.Errorf("view: %w", err)
+		}
+		for _, path := range view.Files() {
+			live[filepath.Base(path)+rollupSuffix] = true
+		}
+		view.Close()
+	}
+	if err := sweep(s.rollups.dir, func(name string) bool { return live[name] }); err != nil || len(live) > 0 {
+		return err
+	}
+	if err := os.Remove(s.rollups.dir); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // forget ends the organisation's idle workers, and those that are answering once

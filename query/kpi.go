@@ -39,7 +39,7 @@ type KPI struct {
 	Columns []Column `json:"columns"`
 
 	sql   string   // with $1, $2, … in the order of Params
-	reads []string // the published tables it stands on
+	reads []string // the tables it stands on
 }
 
 // onePerson says of a KPI that each of its rows is about a single person.
@@ -108,7 +108,7 @@ func parseKPI(name, text string) (KPI, error) {
 	if _, ok := kpiDisclosures[name]; !ok && !k.aboutPersons() {
 		return k, errors.New("it is not said what of it is shown to those who may not see persons")
 	}
-	k.reads = readsOf(body)
+	k.reads = readsIn(kpiTables, body, "")
 	return k, k.body(body)
 }
 

@@ -66,18 +66,16 @@ func (m *many) figure(group, figure string, n, all, unit int64) (shown int64, ok
 	return shown, n+u+v-base/2 >= 2*base-unit
 }
 
-// askedOfMany returns the parameters by name, if those given may be set by
-// somebody who may not see persons. Problem: parameter_invalid.
-func (k *KPI) askedOfMany(given map[string]string, args []any) (map[string]any, error) {
+// mayAsk refuses parameters that somebody who may not see persons cannot set.
+// Problem: parameter_invalid.
+func (k *KPI) mayAsk(given map[string]string) error {
 	d := kpiDisclosures[k.Name]
-	asked := map[string]any{}
-	for i, p := range k.Params {
+	for _, p := range k.Params {
 		if _, ok := given[p.Name]; ok && !d.allows(p.Name) {
-			return nil, problem.New(400, "parameter_invalid", "The parameter %s cannot be set with a key that may not see persons.", p.Name)
+			return problem.New(400, "parameter_invalid", "The parameter %s cannot be set with a key that may not see persons.", p.Name)
 		}
-		asked[p.Name] = args[i]
 	}
-	return asked, nil
+	return nil
 }
 
 // show is what of res, which it closes, is shown to somebody who may not see persons.

@@ -79,6 +79,12 @@ type Options struct {
 	// TempDir takes what does not fit in memory, in one folder per organisation.
 	// Empty is a fresh folder that Close removes.
 	TempDir string
+	// RollupDir keeps what KPIs need of data files, in one folder per organisation,
+	// about a third of their size. Empty keeps nothing: KPIs read all events.
+	RollupDir string
+	// OnRollupError is told what keeps a KPI from using rollups; it then reads all
+	// events. nil is told nothing.
+	OnRollupError func(org event.OrgID, err error)
 	// Threads per organisation; 0 is one per core.
 	Threads int
 	// MemoryLimit of an organisation's instance in bytes; 0 is 1 GiB.
@@ -119,6 +125,9 @@ func (o *Options) setDefaults() {
 		secret := make([]byte, 32)
 		rand.Read(secret) // never fails: the runtime ends the process instead
 		o.Secret = func(context.Context, event.OrgID) ([]byte, error) { return secret, nil }
+	}
+	if o.OnRollupError == nil {
+		o.OnRollupError = func(event.OrgID, error) {}
 	}
 	if o.Threads == 0 {
 		o.Threads = runtime.GOMAXPROCS(0)

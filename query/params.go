@@ -91,6 +91,15 @@ func (k *KPI) spelled(text string, args []any) (string, bool) {
 	}), true
 }
 
+// named returns the values of bind by the names of their parameters.
+func (k *KPI) named(args []any) map[string]any {
+	values := map[string]any{}
+	for i, p := range k.Params {
+		values[p.Name] = args[i]
+	}
+	return values
+}
+
 func (k *KPI) paramNames() string {
 	if len(k.Params) == 0 {
 		return "none"

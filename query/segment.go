@@ -25,9 +25,9 @@ type segment struct {
 	readers  atomic.Int32 // leases that name the table
 }
 
-// pull copies the tail rows of view that no segment has yet. Each row is copied
-// once; what a flush has moved to files before any query saw it never is.
-func (s *store) pull(ctx context.Context, view View) (err error) {
+// advance follows the tail's begin. What a flush has moved to files before any
+// query needed it is never copied.
+func (s *store) advance(view View) error {
 	from, to := view.Tail()
 	if from < s.from || to < s.pulled {
 		return fmt.Errorf("tail moved back: [%d, %d) after [%d, %d)", from, to, s.from, s.pulled)
@@ -39,6 +39,13 @@ func (s *store) pull(ctx context.Context, view View) (err error) {
 	}
 	s.from = from
 	s.pulled = max(s.pulled, from)
+	return nil
+}
+
+// pull copies the tail rows of view that no segment has yet. Each row is copied
+// once.
+func (s *store) pull(ctx context.Context, view View) error {
+	_, to := view.Tail()
 	if s.pulled == to {
 		return nil
 	}

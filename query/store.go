@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"mailwake/engine/event"
+	"mailwake/query/rollup"
 )
 
 // store is one organisation: its instance, its hot segments, and how far both
@@ -25,6 +26,8 @@ type store struct {
 	pulled   event.Position // tail rows before it are in a segment
 
 	mark catalogMark // how far the catalog is copied
+
+	rollups rollups
 
 	reports   map[string]bool // data files: whether they may hold events that others reported
 	denied    *listing
@@ -47,7 +50,8 @@ type lease struct {
 	reports  int      // how many of files, at the end, may hold reported events
 	denied   bool     // somebody refuses something
 	catalog  catalogMark
-	veil     *veil // of foreign statements
+	veil     *veil        // of foreign statements
+	made     *rolledTable // nil: what is read are events
 }
 
 // hotPart is a segment as the lease found it.
@@ -57,7 +61,7 @@ type hotPart struct {
 }
 
 func newStore(org event.OrgID, o *Options) *store {
-	s := &store{org: org, opts: o, turn: make(chan struct{}, 1)}
+	s := &store{org: org, opts: o, turn: make(chan struct{}, 1), rollups: rollups{dir: o.rollupDir(org)}}
 	s.forget()
 	return s
 }
@@ -66,6 +70,12 @@ func newStore(org event.OrgID, o *Options) *store {
 // so that each one starts where the one before it started or later. allowed is
 // asked whether the organisation's data may be read at all.
 func (s *store) lease(ctx context.Context, allowed func(*Rules) error) (l *lease, err error) {
+	return s.leaseFor(ctx, allowed, func(*lease) (bool, error) { return false, nil })
+}
+
+// leaseFor is lease for a query that may need no events: prepare, which has the
+// turn, says whether it does not.
+func (s *store) leaseFor(ctx context.Context, allowed func(*Rules) error, prepare func(*lease) (enough bool, err error)) (l *lease, err error) {
 	select {
 	case s.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -93,8 +103,8 @@ func (s *store) lease(ctx context.Context, allowed func(*Rules) error) (l *lease
 			view.Close()
 		}
 	}()
-	if err := s.pull(ctx, view); err != nil {
-		return nil, fmt.Errorf("copy tail: %w", err)
+	if err := s.advance(view); err != nil {
+		return nil, fmt.Errorf("follow tail: %w", err)
 	}
 	if err := s.copyCatalog(ctx); err != nil {
 		return nil, fmt.Errorf("copy catalog: %w", err)
@@ -104,6 +114,12 @@ func (s *store) lease(ctx context.Context, allowed func(*Rules) error) (l *lease
 	}
 	l = &lease{store: s, duck: s.duck, view: view, rules: rules, denied: s.denied.count > 0,
 		catalog: s.mark}
+	if enough, err := prepare(l); err != nil || enough {
+		return l, err
+	}
+	if err := s.pull(ctx, view); err != nil {
+		return nil, fmt.Errorf("copy tail: %w", err)
+	}
 	if l.files, l.reports, err = s.sortFiles(ctx, view.Files()); err != nil {
 		return nil, fmt.Errorf("look at files: %w", err)
 	}
@@ -150,7 +166,7 @@ func (s *store) open(ctx context.Context) (err error) {
 // reset throws the instance away, so that the next query starts with a new one.
 // Queries that still run on the old one end by themselves.
 func (s *store) reset() error {
-	var errs []error
+	errs := []error{s.rollups.close()}
 	for _, g := range s.segments {
 		errs = append(errs, g.seal())
 	}
@@ -160,7 +176,7 @@ func (s *store) reset() error {
 	if s.duck != nil {
 		errs = append(errs, s.duck.Close())
 	}
-	*s = store{org: s.org, opts: s.opts, turn: s.turn, serial: s.serial}
+	*s = store{org: s.org, opts: s.opts, turn: s.turn, serial: s.serial, rollups: s.rollups}
 	s.forget()
 	return errors.Join(errs...)
 }
@@ -169,6 +185,7 @@ func (s *store) reset() error {
 func (s *store) forget() {
 	s.reports = map[string]bool{}
 	s.denied, s.granted = newListing("consent_denied"), newListing("consent_granted")
+	s.rollups.open = map[string]*rollup.File{}
 }
 
 // abandon resets the store if it still uses the instance bad, which DuckDB has

@@ -55,7 +55,8 @@ func newWorld(tb testing.TB) *world {
 
 func (w *world) open(change func(*Options)) *DB {
 	w.tb.Helper()
-	o := Options{Source: SourceFunc(w.View), Catalog: w, Rules: w.rules, Folders: w.folders, TempDir: filepath.Join(w.root, "spill"), Threads: 2, Concurrency: 3}
+	o := Options{Source: SourceFunc(w.View), Catalog: w, Rules: w.rules, Folders: w.folders, TempDir: filepath.Join(w.root, "spill"), RollupDir: filepath.Join(w.root, "rollups"),
+		OnRollupError: func(_ event.OrgID, err error) { w.tb.Errorf("no rollup: %v", err) }, Threads: 2, Concurrency: 3}
 	if change != nil {
 		change(&o)
 	}

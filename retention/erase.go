@@ -20,7 +20,8 @@ type Removals struct {
 	Shred func(context.Context) error
 	// DropTail forgets an organisation that is being purged.
 	DropTail func(context.Context, event.OrgID) error
-	// Forget drops what queries hold of an organisation in memory.
+	// Forget drops what queries hold of an organisation in memory, and what they keep
+	// of files that are not in its table.
 	Forget func(context.Context, event.OrgID) error
 	// Flush moves what is buffered of an organisation into its table.
 	Flush  func(context.Context, event.OrgID) error
@@ -85,7 +86,7 @@ var eraseSteps = []eraseStep{
 	{"orphans", "delete files of theirs that a lost commit left behind", (*erasing).orphans},
 	{"attachments", "delete files that were sent to nobody else", (*erasing).attachments},
 	{"records", "remove address, name and ids from the registry, and overwrite their bytes", (*erasing).records},
-	{"memory", "drop what queries hold in memory", (*erasing).memory},
+	{"memory", "drop what queries hold in memory, and what they keep of replaced files", (*erasing).memory},
 	{"copies", "delete versions, snapshots and soft-deleted copies at the storage account", (*erasing).copies},
 	{"search", "search everything again", (*erasing).search},
 }

@@ -28,7 +28,7 @@ type purgeStep struct {
 // purgeSteps in their order: the registry goes last, since it knows what is left.
 var purgeSteps = []purgeStep{
 	{"log", "move what is buffered into the table and overwrite the log on disk", (*purging).log},
-	{"memory", "drop what queries hold in memory", (*purging).memory},
+	{"memory", "drop what queries hold in memory, and all they keep of files", (*purging).memory},
 	{"table", "delete table, data files, attachments and local copies", (*purging).table},
 	{"copies", "delete versions, snapshots and soft-deleted copies at the storage account", (*purging).copies},
 	{"records", "delete all rows of the registry and the keys, and overwrite their bytes", (*purging).records},

@@ -40,7 +40,11 @@ func (s *server) openQuery(n *node, eng *engine.Engine) (*query.DB, error) {
 		Secret: func(ctx context.Context, org event.OrgID) ([]byte, error) {
 			return n.registry.SecretFor(ctx, org, "figures")
 		},
-		TempDir:     filepath.Join(s.store.Data, "tmp"),
+		TempDir:   filepath.Join(s.store.Data, "tmp"),
+		RollupDir: filepath.Join(s.store.Data, "rollups"),
+		OnRollupError: func(org event.OrgID, err error) {
+			s.logger.Warn("a KPI reads all events, since its rollups cannot be used", "org", org, "error", err)
+		},
 		MemoryLimit: s.store.QueryMB << 20,
 		Worker:      worker,
 	})

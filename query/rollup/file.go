@@ -1,0 +1,339 @@
+package rollup
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+
+	"mailwake/engine/event"
+)
+
+// maxRecipient bounds recipients' ids, which are dense: tables are indexed by them.
+const maxRecipient = 1 << 28
+
+// ErrDamaged says that a rollup is not, or not any more, what a Builder wrote.
+var ErrDamaged = errors.New("rollup is damaged")
+
+// Source names a data file.
+type Source struct {
+	Path  string
+	Bytes int64
+}
+
+// File is the open rollup of a data file. It is not safe for concurrent use.
+type File struct {
+	Source Source
+	Rows   int64 // of the data file
+
+	file   *os.File
+	pairs  section
+	told   section
+	people section
+	emails []emailEntry
+	near   int    // in emails: where the last search ended
+	block  block  // of the last pair that was looked up
+	stream stream // of the last email that was read whole
+}
+
+const footerBytes = 8 + 4 + 4 + len(magic)
+
+// Open opens the rollup of source at path. ErrDamaged or os.ErrNotExist if there
+// is none that is whole, of this version, and of source.
+func Open(path string, source Source) (f *File, err error) {
+	file, err := os.Open(path) //nolint:gosec // the caller's folder
+	if err != nil {
+		return nil, fmt.Errorf("open rollup: %w", err)
+	}
+	f = &File{Source: source, file: file}
+	opened := f // a return of an error sets f to nil
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, opened.Close())
+		}
+	}()
+	index, err := readIndex(file)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{buf: index}
+	n := r.count()
+	if n > uint64(len(r.buf)) {
+		return nil, ErrDamaged
+	}
+	name := string(r.buf[:n])
+	r.buf = r.buf[n:]
+	bytes := r.number()
+	f.Rows = r.number()
+	for _, s := range []*section{&f.pairs, &f.told, &f.people} {
+		s.read(r)
+	}
+	f.readEmails(r)
+	if r.bad || len(r.buf) > 0 || name != filepath.Base(source.Path) || bytes != source.Bytes {
+		return nil, ErrDamaged
+	}
+	return f, nil
+}
+
+func readIndex(file *os.File) ([]byte, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	footer := make([]byte, footerBytes)
+	end := info.Size() - int64(footerBytes)
+	if end < int64(len(magic)) {
+		return nil, ErrDamaged
+	}
+	if _, err := file.ReadAt(footer, end); err != nil {
+		return nil, fmt.Errorf("read rollup: %w", err)
+	}
+	at := binary.LittleEndian.Uint64(footer)
+	if string(footer[16:]) != magic || binary.LittleEndian.Uint32(footer[12:]) != version || at > uint64(end) {
+		return nil, ErrDamaged
+	}
+	index := make([]byte, end-int64(at))
+	if _, err := file.ReadAt(index, int64(at)); err != nil {
+		return nil, fmt.Errorf("read rollup: %w", err)
+	}
+	if crc32.Checksum(index, castagnoli) != binary.LittleEndian.Uint32(footer[8:]) {
+		return nil, ErrDamaged
+	}
+	return index, nil
+}
+
+func (s *section) read(r *reader) {
+	n := r.count()
+	if n > uint64(len(r.buf)) {
+		r.bad = true
+		return
+	}
+	s.blocks = make([]blockEntry, n)
+	var last blockEntry
+	for i := range s.blocks {
+		last.first.email += event.EmailID(r.count())
+		last.first.recipient += event.RecipientID(r.number())
+		last.at += r.count()
+		last.size, last.sum = uint32(r.count()), uint32(r.count())
+		s.blocks[i] = last
+	}
+}
+
+func (f *File) readEmails(r *reader) {
+	n := r.count()
+	if n > uint64(len(r.buf)) {
+		r.bad = true
+		return
+	}
+	f.emails = make([]emailEntry, n)
+	before := event.EmailID(0)
+	for i := range f.emails {
+		e := &f.emails[i]
+		packed := r.count()
+		e.email, e.reported = before+event.EmailID(packed>>1), packed&1 != 0
+		e.min = r.at()
+		e.max = e.min + event.Micros(r.count())
+		before = e.email
+	}
+}
+
+// wrap says of an error which file it is about.
+func (f *File) wrap(err error) error { return &FileError{File: f, Err: err} }
+
+// FileError is an error of reading a rollup.
+type FileError struct {
+	File *File
+	Err  error
+}
+
+func (e *FileError) Error() string {
+	return fmt.Sprintf("rollup of %s: %v", filepath.Base(e.File.Source.Path), e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *FileError) Unwrap() error { return e.Err }
+
+// Close closes the file.
+func (f *File) Close() error { return f.file.Close() }
+
+// entry returns what is known of an email, nil if the file does not hold it.
+// Searches in the order of emails go on where the last one ended.
+func (f *File) entry(email event.EmailID) *emailEntry {
+	from, to := 0, len(f.emails)
+	for step := 1; f.near < to && f.emails[f.near].email < email; step *= 2 {
+		from = f.near + 1
+		if f.near += step; f.near < len(f.emails) && f.emails[f.near].email >= email {
+			to = f.near + 1
+		}
+	}
+	i, ok := slices.BinarySearchFunc(f.emails[from:to], email, func(e emailEntry, id event.EmailID) int { return cmp.Compare(e.email, id) })
+	f.near = from + i
+	if !ok {
+		return nil
+	}
+	return &f.emails[f.near]
+}
+
+// block is a block of a section while it is decoded.
+type block struct {
+	reader
+	section *section
+	index   int
+	buf     []byte
+	last    key
+}
+
+// load reads block i of s, if it is not the one that is loaded, and begins at its
+// first entry.
+func (b *block) load(f *File, s *section, i int) error {
+	e := &s.blocks[i]
+	if b.section != s || b.index != i || len(b.buf) != int(e.size) {
+		b.section = nil
+		b.buf = slices.Grow(b.buf[:0], int(e.size))[:e.size]
+		if _, err := f.file.ReadAt(b.buf, int64(e.at)); errors.Is(err, io.EOF) {
+			return ErrDamaged
+		} else if err != nil {
+			return fmt.Errorf("read rollup: %w", err)
+		}
+		if crc32.Checksum(b.buf, castagnoli) != e.sum {
+			return ErrDamaged
+		}
+		b.section, b.index = s, i
+	}
+	b.reader, b.last = reader{buf: b.buf}, e.first
+	return nil
+}
+
+// key reads the key of the next entry.
+func (b *block) key() key {
+	b.last.email += event.EmailID(b.count())
+	b.last.recipient += event.RecipientID(b.number())
+	return b.last
+}
+
+// find returns the number of the block in which the first entry of k is, if it is
+// anywhere. In repeats, entries of k may begin in the block before.
+func (s *section) find(k key, repeats bool) int {
+	i := sort.Search(len(s.blocks), func(i int) bool {
+		first := s.blocks[i].first
+		return k.less(first) || repeats && first == k
+	})
+	return max(0, i-1)
+}
+
+// cursor goes through entries of a section in their order.
+type cursor struct {
+	f *File
+	s *section
+	b *block
+	i int
+}
+
+// at begins at the block in which k may be.
+func (f *File) at(s *section, b *block, k key) (c cursor, err error) {
+	c = cursor{f: f, s: s, b: b, i: s.find(k, s == &f.told)}
+	if len(s.blocks) > 0 {
+		err = b.load(f, s, c.i)
+	}
+	return c, err
+}
+
+// next reads the key of the next entry; its body is to be read from c.b.
+func (c *cursor) next() (k key, ok bool, err error) {
+	if c.b.bad {
+		return k, false, ErrDamaged
+	}
+	if len(c.b.reader.buf) == 0 {
+		if c.i+1 >= len(c.s.blocks) {
+			return k, false, nil
+		}
+		c.i++
+		if err := c.b.load(c.f, c.s, c.i); err != nil {
+			return k, false, err
+		}
+	}
+	k = c.b.key()
+	return k, true, nil
+}
+
+// pair reads what the data file itself observed of k into p.
+func (f *File) pair(k key, p *Pair) (found bool, err error) {
+	if len(f.pairs.blocks) == 0 {
+		return false, nil
+	}
+	c, err := f.at(&f.pairs, &f.block, k)
+	for err == nil {
+		var at key
+		var ok bool
+		if at, ok, err = c.next(); err != nil || !ok || k.less(at) {
+			break
+		}
+		c.b.pair(p)
+		if at == k {
+			return true, c.bad()
+		}
+	}
+	return false, err
+}
+
+func (c *cursor) bad() error {
+	if c.b.bad {
+		return ErrDamaged
+	}
+	return nil
+}
+
+// reports appends the events of the email, or of one recipient of it, that others
+// reported, by recipient.
+func (f *File) reports(to []Event, email event.EmailID, recipient event.RecipientID) ([]Event, error) {
+	if e := f.entry(email); e == nil || !e.reported {
+		return to, nil
+	}
+	c, err := f.at(&f.told, &f.block, key{email, recipient})
+	for err == nil {
+		var at key
+		var ok bool
+		if at, ok, err = c.next(); err != nil || !ok || at.email > email || recipient != 0 && at.recipient > recipient && at.email == email {
+			break
+		}
+		e := Event{Email: at.email, Recipient: at.recipient}
+		c.b.event(&e)
+		if at.email == email && (recipient == 0 || at.recipient == recipient) {
+			to = append(to, e)
+		}
+		err = c.bad()
+	}
+	return to, err
+}
+
+// emailsOf appends the emails in which the file holds anything of the recipient.
+func (f *File) emailsOf(to []event.EmailID, recipient event.RecipientID) ([]event.EmailID, error) {
+	if len(f.people.blocks) == 0 {
+		return to, nil
+	}
+	c, err := f.at(&f.people, &f.block, key{recipient: recipient})
+	for err == nil {
+		var at key
+		var ok bool
+		if at, ok, err = c.next(); err != nil || !ok || at.recipient > recipient {
+			break
+		}
+		email := event.EmailID(0)
+		for range c.b.count() {
+			email += event.EmailID(c.b.count())
+			if c.b.bad {
+				return to, ErrDamaged
+			}
+			if at.recipient == recipient {
+				to = append(to, email)
+			}
+		}
+	}
+	return to, err
+}

@@ -1,0 +1,380 @@
+package rollup
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+
+	"mailwake/engine/event"
+)
+
+// history is a table and a tail, beside a State that follows them.
+type history struct {
+	t       *testing.T
+	dir     string
+	r       *rand.Rand
+	files   map[*File][]Event
+	tail    []Event
+	told    []Event // that others reported
+	consent Consent
+	oldest  event.Micros
+	state   *State
+	serial  int64
+	from    event.Position // where the tail begins
+	added   int            // events of the tail that it has
+}
+
+func (h *history) event() Event {
+	h.serial++
+	e := Event{
+		Email: event.EmailID(1 + h.r.IntN(9)*h.r.IntN(9)), Recipient: event.RecipientID(1 + h.r.IntN(30)), ID: h.serial,
+		At: event.Micros(1e15 + h.r.Int64N(1e9)), Kind: event.Kind(1 + h.r.IntN(9)), Actor: event.Actor(h.r.IntN(6)),
+	}
+	e.Received = e.At + event.Micros(h.r.IntN(1000))
+	if h.r.IntN(4) == 0 {
+		e.ID = -e.ID
+	}
+	if h.r.IntN(8) == 0 && len(h.told) > 0 { // perhaps another time, perhaps something else
+		at, kind := e.At, e.Kind
+		e = h.told[h.r.IntN(len(h.told))]
+		if e.Received = h.received(at); h.r.IntN(3) == 0 {
+			e.At, e.Kind = at, kind
+		}
+	}
+	if e.ID < 0 {
+		h.told = append(h.told, e)
+	}
+	return e
+}
+
+// received is unique for all copies, as no order is defined among equals.
+func (h *history) received(about event.Micros) event.Micros {
+	return about&^0xffff | event.Micros(h.serial&0xffff)
+}
+
+func (h *history) all() []Event {
+	var all []Event
+	for _, rows := range h.files {
+		all = append(all, rows...)
+	}
+	return append(all, h.tail...)
+}
+
+func byKey(a, b Event) int {
+	return cmp.Or(cmp.Compare(a.Email, b.Email), cmp.Compare(a.Recipient, b.Recipient))
+}
+
+func build(t *testing.T, dir string, source Source, rows []Event) (*File, error) {
+	t.Helper()
+	b, err := NewBuilder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range rows {
+		if err := b.Add(&rows[i]); err != nil {
+			return nil, errors.Join(err, b.Abort())
+		}
+	}
+	path := filepath.Join(dir, filepath.Base(source.Path)+".rollup")
+	if err := b.Finish(source, path); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(path, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return f, nil
+}
+
+func (h *history) write(rows []Event) {
+	if len(rows) == 0 {
+		return
+	}
+	rows = slices.Clone(rows)
+	slices.SortStableFunc(rows, byKey)
+	source := Source{Path: fmt.Sprintf("/x/%d.parquet", len(h.files)+int(h.serial)<<20+h.r.IntN(1<<20)), Bytes: int64(len(rows))}
+	f, err := build(h.t, h.dir, source, rows)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.files[f] = rows
+}
+
+func (h *history) cut(f *File, emails []event.EmailID, oldest event.Micros, each func(*Event) error) error {
+	for _, e := range h.files[f] {
+		if e.ID >= 0 && e.At >= oldest && slices.Contains(emails, e.Email) {
+			if err := each(&e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (h *history) step() {
+	switch h.r.IntN(12) {
+	case 0: // a flush of the first part of the tail
+		n := h.r.IntN(len(h.tail) + 1)
+		h.write(h.tail[:n])
+		h.tail = slices.Clone(h.tail[n:])
+		h.from += event.Position(n)
+	case 1: // a compaction, leaving some out
+		var rows []Event
+		for f, part := range h.files {
+			if h.r.IntN(2) == 0 {
+				rows = append(rows, part...)
+				delete(h.files, f)
+			}
+		}
+		h.write(slices.DeleteFunc(rows, func(Event) bool { return h.r.IntN(9) == 0 }))
+	case 2:
+		h.consent.Marks = slices.Clone(h.consent.Marks)
+		for range 1 + h.r.IntN(3) {
+			h.consent.Marks[h.r.IntN(len(h.consent.Marks))] = uint8(h.r.IntN(16))
+		}
+	case 3:
+		if h.r.IntN(4) == 0 {
+			h.consent.OptIn = !h.consent.OptIn
+		}
+		if h.oldest = 0; h.r.IntN(2) == 0 {
+			h.oldest = event.Micros(1e15 + h.r.Int64N(1e9))
+		}
+	default:
+		for range h.r.IntN(40) {
+			e := h.event()
+			h.tail = append(h.tail, e)
+		}
+	}
+}
+
+func (h *history) refresh() {
+	files := make([]*File, 0, len(h.files))
+	for f := range h.files {
+		files = append(files, f)
+	}
+	slices.SortFunc(files, func(a, b *File) int { return cmp.Compare(a.Source.Path, b.Source.Path) })
+	kept, err := h.state.Refresh(Basis{files, h.from, h.consent, h.oldest}, h.cut)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if !kept {
+		h.added = 0
+	}
+	for ; h.added < len(h.tail); h.added++ {
+		if err := h.state.Add(&h.tail[h.added]); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+}
+
+// model counts everything once more, simply.
+func (h *history) model() map[key]Pair {
+	all := h.all()
+	slices.SortStableFunc(all, func(a, b Event) int { return cmp.Compare(a.Received, b.Received) })
+	type id struct {
+		key
+		id int64
+	}
+	seen := map[id]bool{}
+	pairs := map[key]Pair{}
+	for _, e := range all {
+		k := key{e.Email, e.Recipient}
+		if e.ID < 0 && seen[id{k, e.ID}] {
+			continue
+		}
+		seen[id{k, e.ID}] = true
+		if i, ok := purposeOf(e.Kind); e.At < h.oldest || ok && h.consent.hidden(e.Recipient)&(1<<i) != 0 {
+			continue
+		}
+		p := pairs[k]
+		p.Add(e.Kind, e.Actor, e.At)
+		pairs[k] = p
+	}
+	return pairs
+}
+
+// settle takes from sums the times that mean nothing.
+func settle(s Sums) Sums {
+	if s.Sent == 0 {
+		s.FirstSent = 0
+	}
+	if s.Did[0].Unique == 0 {
+		s.FirstOpened, s.LastOpened = 0, 0
+	}
+	if s.Did[0].ByHuman == 0 {
+		s.FirstOpenedHuman, s.LastOpenedHuman = 0, 0
+	}
+	return s
+}
+
+func (h *history) check() {
+	h.t.Helper()
+	emails, people := map[event.EmailID]*Sums{}, map[event.RecipientID]*Sums{}
+	want := Total{Sums: newSums()}
+	for k, p := range h.model() {
+		for _, s := range []*Sums{sumsIn(emails, k.email), sumsIn(people, k.recipient), &want.Sums} {
+			s.add(&p)
+		}
+		if got, err := h.state.Pair(k.email, k.recipient); err != nil || !reflect.DeepEqual(got, p) {
+			h.t.Errorf("pair %v: %+v, %v; want %+v", k, got, err, p)
+		}
+	}
+	for id := range event.EmailID(70) {
+		got, err := h.state.Email(id)
+		h.same(fmt.Sprint("email ", id), got, *sumsIn(emails, id), err)
+		again := newSums()
+		err = h.state.Pairs(id, func(_ event.RecipientID, p *Pair) { again.add(p) })
+		h.same(fmt.Sprint("pairs of email ", id), again, *sumsIn(emails, id), err)
+		want.Emails += int64(bit(sumsIn(emails, id).Sent > 0))
+	}
+	var last []event.RecipientID
+	for id := range event.RecipientID(40) {
+		got := newSums()
+		err := h.state.Recipient(id, func(_ event.EmailID, p *Pair) { got.add(p) })
+		s := sumsIn(people, id)
+		h.same(fmt.Sprint("recipient ", id), got, *s, err)
+		want.Reached += int64(bit(s.Sent > 0))
+		if s.Pairs > 0 {
+			want.People++
+			last = append(last, id)
+		}
+	}
+	got, err := h.state.Total()
+	h.same("total", got.Sums, want.Sums, err)
+	got.Sums, want.Sums = Sums{}, Sums{}
+	if got != want {
+		h.t.Errorf("total: %+v, want %+v", got, want)
+	}
+	slices.SortStableFunc(last, func(a, b event.RecipientID) int { return cmp.Compare(people[b].LastActive, people[a].LastActive) })
+	n := 1 + h.r.IntN(10)
+	if got, err := h.state.LastActive(n); err != nil || !slices.Equal(got, last[:min(n, len(last))]) {
+		h.t.Errorf("last active: %v, %v; want %v", got, err, last[:min(n, len(last))])
+	}
+}
+
+func sumsIn[K comparable](in map[K]*Sums, k K) *Sums {
+	if in[k] == nil {
+		s := newSums()
+		in[k] = &s
+	}
+	return in[k]
+}
+
+func (h *history) same(what string, got, want Sums, err error) {
+	h.t.Helper()
+	if got, want = settle(got), settle(want); err != nil || got != want {
+		h.t.Errorf("%s: %+v, %v; want %+v", what, got, err, want)
+	}
+}
+
+// Random histories of appends, flushes, compactions, consent and age limits against
+// a count of all events.
+func TestHistories(t *testing.T) {
+	for seed := range uint64(40) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			h := &history{t: t, dir: t.TempDir(), r: rand.New(rand.NewPCG(seed, 5)), files: map[*File][]Event{}, state: NewState()}
+			h.consent.Marks = make([]uint8, 25)
+			for range 50 {
+				h.step()
+				if h.r.IntN(2) == 0 {
+					h.refresh()
+					h.check()
+				}
+				if t.Failed() {
+					return
+				}
+			}
+			h.refresh()
+			h.check()
+		})
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	dir := t.TempDir()
+	r := rand.New(rand.NewPCG(1, 2))
+	h := &history{t: t, dir: dir, r: r}
+	rows := make([]Event, 3000)
+	for i := range rows {
+		rows[i] = h.event()
+	}
+	slices.SortStableFunc(rows, byKey)
+	source := Source{Path: "/x/1.parquet", Bytes: 5}
+	f, err := build(t, dir, source, rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "1.parquet.rollup")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Rows != 3000 {
+		t.Errorf("%d rows", f.Rows)
+	}
+	for _, other := range []Source{{"/x/2.parquet", 5}, {"/x/1.parquet", 6}} {
+		if _, err := Open(path, other); !errors.Is(err, ErrDamaged) {
+			t.Errorf("opened as %v: %v", other, err)
+		}
+	}
+	// Damage is seen when the file is opened, or when the damaged part is read.
+	for range 300 {
+		damaged := slices.Clone(whole)
+		if r.IntN(2) == 0 {
+			damaged[len(magic)+r.IntN(len(damaged)-len(magic))] ^= 1 << r.IntN(8)
+		} else {
+			damaged = damaged[:r.IntN(len(damaged))]
+		}
+		if err := os.WriteFile(path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := readAll(path, source); !errors.Is(err, ErrDamaged) {
+			t.Fatalf("read %d of %d bytes: %v", len(damaged), len(whole), err)
+		}
+	}
+}
+
+func readAll(path string, source Source) (err error) {
+	f, err := Open(path, source)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := NewState().Refresh(Basis{Files: []*File{f}}, nil); err != nil {
+		return err
+	}
+	for r := range event.RecipientID(40) {
+		if _, err := f.emailsOf(nil, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestBuilderRefuses(t *testing.T) {
+	for _, c := range []struct {
+		rows []Event
+		want error
+	}{
+		{[]Event{{Email: 2, Recipient: 1}, {Email: 1, Recipient: 1}}, ErrOrder},
+		{[]Event{{Email: 2, Recipient: 2}, {Email: 2, Recipient: 1}}, ErrOrder},
+		{[]Event{{Email: 1, Recipient: 1 << 40}}, ErrRange},
+		{[]Event{{Email: -1, Recipient: 1}}, ErrOrder},
+		{[]Event{{Email: 0, Recipient: 1}}, ErrRange},
+	} {
+		dir := t.TempDir()
+		if _, err := build(t, dir, Source{Path: "x"}, c.rows); !errors.Is(err, c.want) {
+			t.Errorf("%v: %v", c.rows, err)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("left %v, %v", left, err)
+		}
+	}
+}

@@ -1,0 +1,311 @@
+package rollup
+
+import (
+	"maps"
+	"math"
+	"slices"
+
+	"mailwake/engine/event"
+)
+
+// State is what is known of an organisation at one instant: the sums of each email
+// and a few facts of each recipient in memory, everything else in files. It is not
+// safe for concurrent use. After an error other than one of Cut it is of no use
+// any more.
+//
+// The memory of a State is about 350 bytes per email, 24 per recipient, the index
+// of its files (a hundredth of them), and 600 per pair of the tail.
+type State struct {
+	gen    generation
+	places map[event.EmailID]int32 // in sums
+	sums   []emailSums
+	total  Sums  // of sums
+	sent   int64 // emails with a sent event in sums
+
+	people  []person // by recipient
+	shown   int64    // people of whom anything may be shown
+	reached int64    // people with a sent event
+	dirty   []event.RecipientID
+
+	hot hot
+}
+
+type emailSums struct {
+	email event.EmailID
+	Sums
+}
+
+// person is what is kept of each recipient.
+type person struct {
+	pairs, sent uint32
+	dirty       bool         // last may be too late
+	last        event.Micros // of the files: last time they were active; never
+}
+
+// Cut reads the events of f that occurred at oldest or later, of the emails named,
+// in the order of email and recipient, and without those that others reported.
+type Cut func(f *File, emails []event.EmailID, oldest event.Micros, each func(*Event) error) error
+
+// NewState returns the State of no files.
+func NewState() *State {
+	s := &State{places: map[event.EmailID]int32{}, total: newSums()}
+	s.hot.clear()
+	return s
+}
+
+// Files returns the files that the State stands on.
+func (s *State) Files() []*File { return s.gen.Files }
+
+// Basis is what a State stands on.
+type Basis struct {
+	Files   []*File
+	Tail    event.Position // where the tail begins
+	Consent Consent
+	Oldest  event.Micros // nothing that occurred before is shown; 0 is no limit
+}
+
+// Refresh makes the State stand on b. What the tail had is to be added anew unless
+// kept. Files that b does not name any more can be closed.
+func (s *State) Refresh(b Basis, cut Cut) (kept bool, err error) {
+	kept = b.Tail == s.gen.Tail && b.Oldest == s.gen.Oldest && slices.Equal(b.Files, s.gen.Files)
+	if kept && b.Consent.same(&s.gen.Consent) {
+		return true, nil
+	}
+	next := generation{Basis: b, cuts: map[cutKey][]cutPair{}}
+	if err := next.cutOff(&s.gen, cut); err != nil {
+		return false, err
+	}
+	stale, few := s.stale(&next)
+	s.undo()
+	if !few || len(stale) > len(s.sums)/2 { // adding all anew reads less
+		stale = emailsOf(b.Files)
+		s.places, s.sums, s.people = map[event.EmailID]int32{}, nil, nil
+		s.shown, s.reached, s.dirty = 0, 0, nil
+	} else if err := s.each(&s.gen, stale, s.takeBack); err != nil {
+		return false, err
+	}
+	s.gen = next
+	if err := s.each(&s.gen, stale, s.put); err != nil {
+		return false, err
+	}
+	if err := s.recall(); err != nil {
+		return false, err
+	}
+	s.addUp()
+	if kept {
+		s.redo()
+	} else {
+		s.hot.clear()
+	}
+	return kept, nil
+}
+
+// cutOff makes the pairs of emails that have events on both sides of oldest.
+func (g *generation) cutOff(before *generation, cut Cut) error {
+	for _, f := range g.Files {
+		var want []event.EmailID
+		for i := range f.emails {
+			e := &f.emails[i]
+			if e.min >= g.Oldest || e.max < g.Oldest {
+				continue
+			}
+			k := cutKey{f, e.email}
+			if known, ok := before.cuts[k]; ok && before.Oldest == g.Oldest {
+				g.cuts[k] = known
+			} else {
+				want = append(want, e.email)
+			}
+		}
+		if len(want) == 0 {
+			continue
+		}
+		err := cut(f, want, g.Oldest, func(e *Event) error {
+			k := cutKey{f, e.Email}
+			list := g.cuts[k]
+			if n := len(list); n == 0 || list[n-1].recipient != e.Recipient {
+				list = append(list, cutPair{recipient: e.Recipient})
+			}
+			list[len(list)-1].pair.Add(e.Kind, e.Actor, e.At)
+			g.cuts[k] = list
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stale returns the emails whose sums may be others under next, sorted, or that
+// they are not few.
+func (s *State) stale(next *generation) (emails []event.EmailID, few bool) {
+	set := map[event.EmailID]struct{}{}
+	for _, f := range slices.Concat(without(s.gen.Files, next.Files), without(next.Files, s.gen.Files)) {
+		for i := range f.emails {
+			set[f.emails[i].email] = struct{}{}
+		}
+	}
+	if from, to := min(s.gen.Oldest, next.Oldest), max(s.gen.Oldest, next.Oldest); from < to {
+		for _, f := range next.Files {
+			for i := range f.emails {
+				if e := &f.emails[i]; e.min < to && e.max >= from {
+					set[e.email] = struct{}{}
+				}
+			}
+		}
+	}
+	if !s.staleByConsent(set, &next.Consent) {
+		return nil, false
+	}
+	return slices.Sorted(maps.Keys(set)), true
+}
+
+// manyChanged is up to how many recipients' emails are looked up.
+const manyChanged = 1000
+
+// staleByConsent adds the emails that recipients have whose consent changed. It
+// gives up if that may be most of them.
+func (s *State) staleByConsent(set map[event.EmailID]struct{}, next *Consent) bool {
+	before := &s.gen.Consent
+	if before.OptIn != next.OptIn {
+		return false
+	}
+	changed := 0
+	for r := range event.RecipientID(max(len(before.Marks), len(next.Marks))) {
+		if before.hidden(r) == next.hidden(r) {
+			continue
+		}
+		if changed++; changed > manyChanged {
+			return false
+		}
+		emails, err := s.gen.emailsOf(r)
+		if err != nil {
+			return false // passing all of them finds it again, and says so
+		}
+		for _, e := range emails {
+			set[e] = struct{}{}
+		}
+	}
+	return true
+}
+
+func without(list, other []*File) []*File {
+	return slices.DeleteFunc(slices.Clone(list), func(f *File) bool { return slices.Contains(other, f) })
+}
+
+// emailsOf returns the emails that are in any of the files, sorted.
+func emailsOf(files []*File) []event.EmailID {
+	var all []event.EmailID
+	for _, f := range files {
+		for i := range f.emails {
+			all = append(all, f.emails[i].email)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// each calls do for what g may show of each pair of the emails.
+func (s *State) each(g *generation, emails []event.EmailID, do func(*emailSums, event.RecipientID, *Pair)) error {
+	for _, email := range emails {
+		i, ok := s.places[email]
+		if !ok {
+			if len(s.sums) == math.MaxInt32 {
+				return ErrRange
+			}
+			i = int32(len(s.sums))
+			s.sums = append(s.sums, emailSums{email, newSums()})
+			s.places[email] = i
+		}
+		err := g.fold(email, func(r event.RecipientID, p *Pair) error {
+			if p.hide(g.Consent.hidden(r)); !p.Empty() {
+				do(&s.sums[i], r, p)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *State) takeBack(sums *emailSums, r event.RecipientID, p *Pair) {
+	sums.Sums = newSums()
+	s.person(r).change(s, p, nil)
+	if who := &s.people[r]; !who.dirty && who.last == p.lastActive() && who.last != never {
+		who.dirty = true
+		s.dirty = append(s.dirty, r)
+	}
+}
+
+func (s *State) put(sums *emailSums, r event.RecipientID, p *Pair) {
+	sums.add(p)
+	who := s.person(r)
+	who.change(s, nil, p)
+	if last := p.lastActive(); last >= who.last {
+		who.last, who.dirty = last, false
+	}
+}
+
+// recall looks up when recipients were active last whose last activity is gone.
+func (s *State) recall() error {
+	for _, r := range s.dirty {
+		who := &s.people[r]
+		if !who.dirty {
+			continue
+		}
+		who.dirty, who.last = false, never
+		emails, err := s.gen.emailsOf(r)
+		if err != nil {
+			return err
+		}
+		for _, email := range emails {
+			var h half
+			if err := s.lookUp(key{email, r}, &h); err != nil {
+				return err
+			}
+			p := s.visible(key{email, r}, &h)
+			who.last = max(who.last, p.lastActive())
+		}
+	}
+	s.dirty = s.dirty[:0]
+	return nil
+}
+
+// person returns the recipient's entry.
+func (s *State) person(r event.RecipientID) *person {
+	for int(r) >= len(s.people) {
+		s.people = append(s.people, person{last: never})
+	}
+	return &s.people[r]
+}
+
+// change counts that a pair of the person was before and is after; nil is none.
+func (who *person) change(s *State, before, after *Pair) {
+	was, is := before != nil && !before.Empty(), after != nil && !after.Empty()
+	step(&who.pairs, &s.shown, was, is)
+	step(&who.sent, &s.reached, was && before.Sends > 0, is && after.Sends > 0)
+}
+
+// step counts the pairs of one person and the people who have any.
+func step(n *uint32, people *int64, was, is bool) {
+	switch {
+	case is && !was:
+		if *n++; *n == 1 {
+			*people++
+		}
+	case was && !is:
+		if *n--; *n == 0 {
+			*people--
+		}
+	}
+}
+
+func (s *State) addUp() {
+	s.total, s.sent = newSums(), 0
+	for i := range s.sums {
+		s.total.Add(&s.sums[i].Sums)
+		s.sent += int64(bit(s.sums[i].Sent > 0))
+	}
+}

@@ -1,0 +1,298 @@
+package query
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"mailwake/engine/event"
+	"mailwake/engine/registry"
+)
+
+// twins are two DBs over one history: one has rollups.
+type twins struct {
+	*scene
+	t             *testing.T
+	r             *rand.Rand
+	coming        []event.Interaction
+	rows          map[string][]event.Interaction // of data files
+	serial        int
+	with, without *DB
+}
+
+func newTwins(t *testing.T, seed uint64) *twins {
+	w := &twins{t: t, r: rand.New(rand.NewPCG(seed, 77)), rows: map[string][]event.Interaction{}}
+	w.scene = &scene{world: newWorld(t), now: time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC), people: map[event.RecipientID]registry.Recipient{},
+		links: map[event.EmailID]int64{}, attached: map[event.EmailID]int64{}, sentTo: map[event.EmailID]int64{}}
+	w.register(w.r)
+	w.coming = randomEvents(w.r, 2500)
+	w.with, w.without = w.open(), w.world.open(func(o *Options) {
+		o.Clock, o.RollupDir = func() time.Time { return w.now }, ""
+	})
+	return w
+}
+
+// step changes something that rollups depend on.
+func (w *twins) step() string {
+	o := w.world.org(1)
+	switch w.r.IntN(10) {
+	case 0, 1, 2:
+		n := min(len(w.coming), w.r.IntN(150))
+		w.world.add(1, w.coming[:n]...)
+		w.coming = w.coming[n:]
+		return "append"
+	case 3:
+		w.flush(w.r.IntN(len(o.tail) + 1))
+		return "flush"
+	case 4:
+		gone := event.RecipientID(1 + w.r.IntN(40))
+		w.compact(func(in event.Interaction) bool { return in.Recipient == gone })
+		return "compact and erase"
+	case 5:
+		w.consent()
+		return "consent"
+	case 6:
+		age := time.Duration(w.r.IntN(2)*(30+w.r.IntN(300))) * 24 * time.Hour
+		w.world.setRules(func(r *Rules) { r.MaxAge = age })
+		return "age limit"
+	case 7:
+		w.now = w.now.Add(time.Duration(w.r.IntN(3*24*60)) * time.Minute)
+		return "time passes"
+	case 8:
+		return w.damage()
+	}
+	if w.r.IntN(2) == 0 {
+		if err := w.with.Forget(w.t.Context(), 1); err != nil {
+			w.t.Fatal(err)
+		}
+		return "forget"
+	}
+	if err := w.with.Close(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.with = w.open()
+	return "restart"
+}
+
+func (w *twins) flush(n int) {
+	o := w.world.org(1)
+	var rows []event.Interaction
+	for _, e := range o.tail[:n] {
+		rows = append(rows, e.in)
+	}
+	w.world.flush(1, n)
+	if n > 0 {
+		w.rows[o.files[len(o.files)-1]] = rows
+	}
+}
+
+// compact replaces some files by one, without the rows of whom gone says.
+func (w *twins) compact(gone func(event.Interaction) bool) {
+	o := w.world.org(1)
+	var rows []event.Interaction
+	var kept []string
+	for _, path := range o.files {
+		if w.r.IntN(3) == 0 {
+			kept = append(kept, path)
+			continue
+		}
+		rows = append(rows, w.rows[path]...)
+		delete(w.rows, path)
+		if err := os.Remove(path); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	o.files = kept
+	if rows = slices.DeleteFunc(rows, gone); len(rows) == 0 {
+		return
+	}
+	w.serial++
+	folders, err := w.world.folders(1)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	path := filepath.Join(folders[0], fmt.Sprintf("merged-%d.parquet", w.serial))
+	if err := writeFile(path, rows); err != nil {
+		w.t.Fatal(err)
+	}
+	w.rows[path] = rows
+	o.files = append(slices.Clip(o.files), path)
+}
+
+// consent changes for a few, or the kind of it for all.
+func (w *twins) consent() {
+	rules := randomRules(w.r)
+	if w.r.IntN(3) > 0 {
+		before, _ := w.world.rules(1)
+		lists := map[event.Kind][]event.RecipientID{}
+		for _, kind := range Purposes() {
+			members := before.Consent.Denied
+			if before.Consent.OptIn {
+				members = before.Consent.Granted
+			}
+			lists[kind] = append(slices.Collect(members(kind)), event.RecipientID(1+w.r.IntN(45)))
+			if len(lists[kind]) > 5 {
+				lists[kind] = lists[kind][2:]
+			}
+		}
+		rules.Consent = consentOf(0, before.Consent.OptIn, lists)
+	}
+	w.serial++
+	rules.Consent.Version = uint64(w.serial)
+	w.world.setRules(func(r *Rules) { r.Consent = rules.Consent })
+}
+
+// damage harms a rollup while it may be open, or removes it.
+func (w *twins) damage() string {
+	paths := w.rollups()
+	if len(paths) == 0 {
+		return "no damage"
+	}
+	path := paths[w.r.IntN(len(paths))]
+	data, err := os.ReadFile(path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	what := "removed"
+	switch w.r.IntN(3) {
+	case 0:
+		what, data = "cut", data[:w.r.IntN(len(data))]
+	case 1:
+		what = "changed"
+		data[w.r.IntN(len(data))] ^= 1 << w.r.IntN(8)
+	default:
+		if err := os.Remove(path); err != nil {
+			w.t.Fatal(err)
+		}
+		return what
+	}
+	// In place, so that it is the very file that is open.
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteAt(data, 0)
+		err = errors.Join(err, f.Truncate(int64(len(data))), f.Close())
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return what
+}
+
+// rollups returns what lies in the folder of rollups.
+func (w *twins) rollups() (paths []string) {
+	err := filepath.WalkDir(filepath.Join(w.world.root, "rollups"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			paths = append(paths, path)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return paths
+}
+
+// question is a random one of those that rollups serve.
+func (w *twins) question() Request {
+	q := Request{Org: 1, Persons: true, Params: map[string]string{}}
+	q.Name = slices.Sorted(maps.Keys(rolledKPIs))[w.r.IntN(len(rolledKPIs))]
+	maybe := func(name string, n int) {
+		if w.r.IntN(2) == 0 {
+			q.Params[name] = fmt.Sprint(1 + w.r.IntN(n))
+		}
+	}
+	k, err := w.with.find(q.Name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, p := range k.Params {
+		switch {
+		case p.Name == "recipient":
+			maybe(p.Name, 44)
+		case p.Type == "id":
+			maybe(p.Name, 15)
+		case p.Name == "limit":
+			maybe(p.Name, 20)
+		case p.Name == "template" && w.r.IntN(2) == 0:
+			q.Params[p.Name] = []string{"news", "welcome", "none"}[w.r.IntN(3)]
+		}
+	}
+	return q
+}
+
+// With rollups and without, every answer is the same: whatever was appended,
+// flushed, merged, erased, refused, allowed, outdated or damaged before.
+func TestRollupsChangeNothing(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			w := newTwins(t, seed)
+			var steps []string
+			for range 70 {
+				if steps = append(steps, w.step()); w.r.IntN(3) == 0 {
+					continue
+				}
+				q := w.question()
+				res, err := w.with.KPI(t.Context(), q)
+				got := rowsOf(t, res, err)
+				res, err = w.without.KPI(t.Context(), q)
+				if want := rowsOf(t, res, err); !reflect.DeepEqual(got, want) {
+					t.Fatalf("%s %v after %v: with rollups\n%v\nwithout\n%v", q.Name, q.Params, steps, got, want)
+				}
+				if n, files := len(w.rollups()), len(w.world.org(1).files); n > files {
+					t.Fatalf("%d rollups of %d files after %v", n, files, steps)
+				}
+				s, err := w.with.store(1)
+				if err != nil || s.rollups.state == nil || len(s.rollups.open) != len(w.world.org(1).files) {
+					t.Fatalf("rollups were not used after %v", steps)
+				}
+			}
+		})
+	}
+}
+
+// What an erasure has removed from the table is not in rollups once Forget is back,
+// not even in those of an earlier process; and nothing is once nobody may read.
+func TestForgetRemovesRollups(t *testing.T) {
+	w := newTwins(t, 1)
+	for range 3 {
+		w.world.add(1, w.coming[:200]...)
+		w.coming = w.coming[200:]
+		w.flush(200)
+	}
+	ask := Request{Org: 1, Persons: true, Name: "organisation_summary"}
+	res, err := w.with.KPI(t.Context(), ask)
+	rowsOf(t, res, err)
+	before := w.rollups()
+	w.compact(func(in event.Interaction) bool { return in.Recipient == 3 })
+	again := w.open() // has not answered anything
+	if err := again.Forget(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range w.rollups() {
+		data := filepath.Base(path[:len(path)-len(rollupSuffix)])
+		if !slices.ContainsFunc(w.world.org(1).files, func(f string) bool { return filepath.Base(f) == data }) {
+			t.Errorf("the rollup of %s is still there", data)
+		}
+	}
+	if len(before) != 3 || len(w.rollups()) > 2 {
+		t.Errorf("%v, then %v", before, w.rollups())
+	}
+	w.world.setRules(func(r *Rules) { r.State = registry.OrgTerminated })
+	if err := again.Forget(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(filepath.Join(w.world.root, "rollups")); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+}
