@@ -10,6 +10,8 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/compress"
 	"github.com/apache/arrow-go/v18/parquet/metadata"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
+
+	"mailwake/engine/event"
 )
 
 const (
@@ -63,6 +65,11 @@ func parquetProperties() *parquet.WriterProperties {
 		props = append(props,
 			parquet.WithDictionaryFor(column, false),
 			parquet.WithEncodingFor(column, parquet.Encodings.DeltaBinaryPacked))
+	}
+	for _, at := range textColumn {
+		// Every row group has almost all values of them, so their bounds rule nothing
+		// out, and to find them takes a third of the time of a write.
+		props = append(props, parquet.WithStatsFor(event.Schema().Field(at).Name, false))
 	}
 	return parquet.NewWriterProperties(props...)
 }

@@ -56,10 +56,10 @@ func tableProperties() iceberg.Properties {
 		table.DefaultWriteMetricsModeKey:     "counts",
 	}
 	const column = "write.metadata.metrics.column."
-	for _, c := range []string{"event_id", "occurred_at", "delay", "email_id", "recipient_id", "component", "kind", "actor"} {
+	for _, c := range []string{"event_id", "occurred_at", "delay", "email_id", "recipient_id", "component"} {
 		p[column+c] = "full"
 	}
-	for _, c := range []string{"user_agent", "network", "client", "os", "reason"} {
+	for _, c := range []string{"kind", "actor", "reason", "device", "client", "os", "source", "user_agent", "network"} {
 		p[column+c] = "none"
 	}
 	return p

@@ -128,7 +128,7 @@ func TestBoundsNameNobody(t *testing.T) {
 	for df, err := range dataFiles(t.Context(), tbl.current.Load().iceberg) {
 		must(t, err)
 		for _, bounds := range []map[int][]byte{df.LowerBoundValues(), df.UpperBoundValues()} {
-			for _, id := range []int{9, 10, 11, 12, 13, 14, 15} {
+			for _, id := range []int{4, 8, 9, 10, 11, 12, 13, 14, 15} {
 				if b, ok := bounds[id]; ok {
 					t.Errorf("field %d has the bound %q", id, b)
 				}
@@ -140,7 +140,7 @@ func TestBoundsNameNobody(t *testing.T) {
 			}
 			bounded++
 		}
-		for _, id := range []int{9, 11, 12, 14, 15} {
+		for _, id := range []int{4, 8, 9, 10, 11, 12, 13, 14, 15} {
 			if n, ok := df.NullValueCounts()[id]; ok {
 				t.Errorf("field %d has a count of %d nulls", id, n)
 			}
