@@ -68,7 +68,7 @@ fuzz: ## fuzz tokens, HTML instrumentation and the log reader, FUZZTIME (30s) ea
 	MAILWAKE_SQL_FUZZ=60s go test -count=1 -run TestFuzzSQL ./query
 
 simulate: setup ## SEEDS (1000) random histories against a model, ROUNDS (200) kill -9 of the real binary
-	@MAILWAKE_SEEDS=$(SEEDS) go test -count=1 -timeout 60m -run 'TestSimulate' -v ./engine | grep -v '^=== RUN\|--- PASS: TestSimulate/'
+	@MAILWAKE_SEEDS=$(SEEDS) go test -count=1 -timeout 120m -run 'TestSimulate' -v ./engine ./retention | grep -v '^=== RUN\|--- PASS: TestSimulate/'
 	MAILWAKE_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -run 'TestCrash' -v ./cmd/mailwake
 
 postfix: ## let a real Postfix deliver replies over LMTP on loopback (needs root and Debian's package postfix)

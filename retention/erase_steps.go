@@ -41,6 +41,11 @@ type BlobsFound struct {
 // blobs deletes replaced blobs as soon as nobody reads them.
 func (x *erasing) blobs(ctx context.Context) (any, error) {
 	var out BlobsFound
+	// What was replaced since the step before, while a reader was waited for, is in
+	// older snapshots as well.
+	if _, err := x.s.table.Expire(ctx, time.Now()); err != nil {
+		return nil, err
+	}
 	err := x.wait(ctx, func() (bool, error) {
 		// What is noted just now is due too.
 		c, err := x.s.table.Collect(ctx, x.k.opts.Now().Add(time.Second))
@@ -52,20 +57,24 @@ func (x *erasing) blobs(ctx context.Context) (any, error) {
 	return out, err
 }
 
-// wait calls try until it is done, for as long as the patience lasts.
+// wait calls try until it is done, for as long as the patience lasts but at least
+// twice: what leaves a table is noted first and deleted then.
 func (r *Removals) wait(ctx context.Context, try func() (done bool, err error)) error {
 	patience := time.NewTimer(r.Patience)
 	defer patience.Stop()
-	for {
+	for over := false; ; {
 		if done, err := try(); done || err != nil {
 			return err
+		}
+		if over {
+			return problem.New(503, "removal_waits", "Somebody is reading what is to be deleted, or a lost upload is not old enough; nothing new is collected, and the removal goes on by itself.")
 		}
 		pause := time.NewTimer(removalPause)
 		select {
 		case <-pause.C:
 		case <-patience.C:
 			pause.Stop()
-			return problem.New(503, "removal_waits", "Somebody is reading what is to be deleted, or a lost upload is not old enough; nothing new is collected, and the removal goes on by itself.")
+			over = true
 		case <-ctx.Done():
 			pause.Stop()
 			return ctx.Err()

@@ -103,6 +103,7 @@ func TestEraseCrashes(t *testing.T) {
 	for i, step := range eraseSteps {
 		for _, noted := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/noted=%v", step.name, noted), func(t *testing.T) {
+				t.Parallel() // most of the time is waiting for fsync
 				b := newEstate(t, blob.Mem("m"))
 				o := b.org("acme")
 				who := b.fill(o, "annabel")
@@ -136,6 +137,7 @@ func TestEraseFaults(t *testing.T) {
 	for _, op := range []blobtest.Op{blobtest.OpPut, blobtest.OpGet, blobtest.OpList, blobtest.OpStat, blobtest.OpDelete} {
 		for _, when := range []blobtest.When{blobtest.Before, blobtest.After} {
 			t.Run(fmt.Sprintf("%s/%v", op, when), func(t *testing.T) {
+				t.Parallel()
 				for n := 1; ; n *= 2 {
 					b := newEstate(t, blob.Mem("m"))
 					o := b.org("acme")

@@ -159,6 +159,7 @@ func TestPurgeCrashes(t *testing.T) {
 	for i, step := range purgeSteps {
 		for _, noted := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/noted=%v", step.name, noted), func(t *testing.T) {
+				t.Parallel()
 				b := newEstate(t, blob.Mem("m"))
 				other := b.org("other")
 				b.fill(other, "zoe")
@@ -191,29 +192,35 @@ func TestPurgeCrashes(t *testing.T) {
 func TestPurgeFaults(t *testing.T) {
 	for _, op := range []blobtest.Op{blobtest.OpPut, blobtest.OpGet, blobtest.OpList, blobtest.OpStat, blobtest.OpDelete} {
 		for _, when := range []blobtest.When{blobtest.Before, blobtest.After} {
-			for n := 1; ; n *= 2 {
-				b := newEstate(t, blob.Mem("m"))
-				o := b.terminated("acme", "annabel")
-				b.days(2)
-				b.now = o.PurgeAt.Time()
-				_, err := b.reg.BeginPurge(t.Context(), o.ID, o.PurgeAt)
-				must(t, err)
-				calls := b.faults.Calls(op)
-				b.faults.FailNth(op, n, blobtest.Fault{When: when, Err: errors.New("broken")})
-				err = b.keep.Purge(t.Context())
-				made := b.faults.Calls(op) - calls
-				b.faults.FailNth(op, n-made, blobtest.Fault{}) // not met
-				if err != nil {
-					err = b.keep.Purge(t.Context())
+			t.Run(fmt.Sprintf("%s/%v", op, when), func(t *testing.T) {
+				t.Parallel()
+				for n := 1; purgeWithFault(t, op, when, n) && !t.Failed(); n *= 2 {
 				}
-				must(t, err)
-				b.purged(o, "annabel", "acme.example")
-				if made < n || t.Failed() {
-					break
-				}
-			}
+			})
 		}
 	}
+}
+
+// purgeWithFault purges while the n-th call of op fails, and reports whether there
+// were so many.
+func purgeWithFault(t *testing.T, op blobtest.Op, when blobtest.When, n int) (met bool) {
+	b := newEstate(t, blob.Mem("m"))
+	o := b.terminated("acme", "annabel")
+	b.days(2)
+	b.now = o.PurgeAt.Time()
+	_, err := b.reg.BeginPurge(t.Context(), o.ID, o.PurgeAt)
+	must(t, err)
+	calls := b.faults.Calls(op)
+	b.faults.FailNth(op, n, blobtest.Fault{When: when, Err: errors.New("broken")})
+	err = b.keep.Purge(t.Context())
+	made := b.faults.Calls(op) - calls
+	b.faults.FailNth(op, n-made, blobtest.Fault{}) // not met
+	if err != nil {
+		err = b.keep.Purge(t.Context())
+	}
+	must(t, err)
+	b.purged(o, "annabel", "acme.example")
+	return made >= n
 }
 
 // keeping is a store whose account keeps deleted blobs for some days.

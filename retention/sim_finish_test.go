@@ -6,6 +6,9 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -14,25 +17,8 @@ import (
 
 	"mailwake/engine/blob/blobtest"
 	"mailwake/engine/event"
+	"mailwake/engine/registry"
 )
-
-// remove erases a recipient: at once where it is in files, and for good.
-func (w *world) remove() {
-	who := event.RecipientID(300_000 + 1000*w.rng.IntN(8))
-	w.logf("erase recipient %d", who)
-	w.model.erased = append(w.model.erased, who)
-	w.maintained(false)
-	done, err := w.keep.RemoveRows(context.Background(), w.org, []event.RecipientID{who})
-	if err != nil {
-		w.t.Errorf("remove rows: %v", err)
-	}
-	for _, f := range w.model.facts {
-		f.gone = f.gone || f.in.Recipient == who && f.inFiles
-	}
-	if done.Rewritten != len(done.Replaced) || done.Rewritten > done.Read || done.Rows < int64(done.Rewritten) {
-		w.t.Errorf("removed %+v", done)
-	}
-}
 
 // finish brings everything to rest: what has to go is nowhere any more, and the
 // store holds nothing but what the table is made of.
@@ -42,7 +28,7 @@ func (w *world) finish() {
 		w.flush(n)
 		w.crash(n)
 	}
-	w.sweep()
+	w.sweep()                // with what erasures left undone
 	w.passes(26 * time.Hour) // what was lost is old enough
 	w.sweep()
 	// What was replaced last is gone one grace later, its manifests' entries with
@@ -62,47 +48,177 @@ func (w *world) finish() {
 		}
 	}
 	w.search()
+	w.searchErased()
+}
+
+// end purges the organisation: at its date, not before, through faults and crashes,
+// and nobody else's data.
+func (w *world) end() {
+	if w.acme().State != registry.OrgTerminated {
+		w.terminateOrReturn()
+	}
+	days := func(until time.Time) {
+		for w.now.Before(until) {
+			w.now = w.now.Add(min(24*time.Hour, until.Sub(w.now)))
+			must(w.t, w.keep.Purge(context.Background()))
+		}
+	}
+	n := w.nodes[0]
+	w.now = w.acme().PurgeAt.Time().Add(-50 * time.Hour)
+	days(w.acme().PurgeAt.Time().Add(-time.Microsecond))
+	w.check(n)
+	if w.rng.IntN(3) == 0 {
+		due := w.acme().PurgeAt.Time()
+		w.terminateOrReturn()
+		days(due.Add(24 * time.Hour))
+		w.check(n)
+		w.terminateOrReturn()
+		w.now = w.acme().PurgeAt.Time().Add(-50 * time.Hour)
+		days(w.acme().PurgeAt.Time().Add(-time.Microsecond))
+	}
+	if w.t.Failed() {
+		return
+	}
+	w.nodes[1].closeViews()
+	if w.rng.IntN(3) == 0 {
+		w.hold(n)
+	}
+	w.now = w.acme().PurgeAt.Time()
+	w.logf("purge")
+	for range w.rng.IntN(4) {
+		if kind, err := w.twisted(false, w.keep.Purge); err == nil && kind != "crash" {
+			break
+		}
+		w.checkViews(n)
+	}
+	n.closeViews()
+	must(w.t, w.keep.Purge(context.Background()))
+	p, err := w.reg.Purge(context.Background(), w.org)
+	must(w.t, err)
+	left, err := n.lake.Dropped(context.Background(), "acme")
+	must(w.t, err)
+	if p.FinishedAt == 0 || len(left) > 0 {
+		w.t.Errorf("purge %+v left %q", p, left)
+	}
+	if everyByte(w.t, w.store, "warehouse/other/") != w.bytes {
+		w.t.Error("another organisation's blobs changed")
+	}
+	w.tally.purged++
+	wanted := map[string]bool{}
+	for _, f := range w.model.facts {
+		wanted[f.marker] = true
+	}
+	for i := range people * apart {
+		wanted[mailbox(event.RecipientID(i+1))] = true
+	}
+	w.searchStore(wanted, nil)
+	w.searchFolder(wanted)
 }
 
 // search looks for what is gone in every byte that the store has.
 func (w *world) search() {
-	var texts []string
+	wanted := map[string]bool{}
 	var numbers [][]byte
 	for _, f := range w.model.facts {
 		if f.gone {
 			w.tally.gone++
-			texts = append(texts, f.marker)
+			wanted[f.marker] = true
 			numbers = append(numbers, binary.LittleEndian.AppendUint64(nil, uint64(f.in.OccurredAt)))
 		}
 		if f.nulled {
-			texts = append(texts, "agent "+f.marker)
+			wanted["agent "+f.marker] = true
 		}
 	}
+	w.searchStore(wanted, numbers)
+}
+
+// searchErased looks for what is gone of erased people in every byte there is. The
+// other process's log and cache are its own to clean.
+func (w *world) searchErased() {
+	wanted := map[string]bool{}
+	erased := w.reg.ErasedRecipients(w.org)
+	for _, e := range w.erasures() {
+		erased = slices.DeleteFunc(slices.Clone(erased), func(r event.RecipientID) bool { return slices.Contains(e.Recipients, r) })
+	}
+	for _, r := range erased {
+		wanted[mailbox(r)] = true
+	}
+	for _, f := range w.model.facts {
+		if f.gone && slices.Contains(erased, f.in.Recipient) {
+			wanted[f.marker] = true
+		}
+	}
+	w.searchStore(wanted, nil)
+	w.searchFolder(wanted)
+}
+
+// searchBytes fails for each marker that is wanted.
+func (w *world) searchBytes(where string, data []byte, wanted map[string]bool) {
+	const agent, digits = "agent ", 6
+	for _, prefix := range []string{"marker-", "person-"} {
+		for at := 0; ; at++ {
+			next := bytes.Index(data[at:], []byte(prefix))
+			if next < 0 {
+				break
+			}
+			at += next
+			text := string(data[at:min(at+len(prefix)+digits, len(data))])
+			if wanted[text] || wanted[agent+text] && bytes.HasSuffix(data[:at], []byte(agent)) {
+				w.t.Errorf("%s holds %q", where, text)
+			}
+		}
+	}
+}
+
+func (w *world) searchStore(wanted map[string]bool, numbers [][]byte) {
 	for _, key := range blobtest.Keys(w.t, w.store, "") {
 		data := blobtest.Get(w.t, w.store, key)
+		w.searchBytes(key, data, wanted)
 		switch {
 		case strings.HasSuffix(key, ".parquet"):
-			rows, err := parquet.Read[parquetRow](bytes.NewReader(data), int64(len(data)))
-			must(w.t, err)
-			for i := range rows {
-				in := rows[i].interaction()
-				if slices.Contains(texts, in.Client) || slices.Contains(texts, in.UserAgent) {
-					w.t.Errorf("%s holds %q", key, in.Client)
-				}
-			}
+			w.searchParquet(key, data, wanted)
 		case strings.HasSuffix(key, ".avro"):
 			data = inflate(w, data)
+			w.searchBytes(key, data, wanted)
 			for _, number := range numbers {
 				if bytes.Contains(data, number) {
 					w.t.Errorf("%s holds the time of an event that is gone", key)
 				}
 			}
 		}
-		for _, text := range texts {
-			if bytes.Contains(data, []byte(text)) {
-				w.t.Errorf("%s holds %q", key, text)
-			}
+	}
+}
+
+func (w *world) searchParquet(where string, data []byte, wanted map[string]bool) {
+	rows, err := parquet.Read[parquetRow](bytes.NewReader(data), int64(len(data)))
+	must(w.t, err)
+	for i := range rows {
+		in := rows[i].interaction()
+		w.searchBytes(where, []byte(in.Client), wanted)
+		w.searchBytes(where, []byte(in.UserAgent), wanted)
+	}
+}
+
+// searchFolder looks into registry, catalog, cache and log.
+func (w *world) searchFolder(wanted map[string]bool) {
+	must(w.t, filepath.WalkDir(w.dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "blobs" || d.Name() == "cache-1"):
+			return fs.SkipDir
+		case !d.Type().IsRegular():
+			return nil
 		}
+		data, err := os.ReadFile(path)
+		w.searchBytes(path, data, wanted)
+		if strings.HasSuffix(path, ".parquet") {
+			w.searchParquet(path, data, wanted)
+		}
+		return err
+	}))
+	for _, name := range w.nodes[0].disk.Names() {
+		w.searchBytes(name, w.nodes[0].disk.Bytes(name), wanted)
 	}
 }
 

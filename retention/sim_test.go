@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,13 +23,14 @@ import (
 )
 
 const (
-	defaultSeeds = 40
-	// simulations run side by side: most of their time is waiting for fsync.
-	simulations = 8
+	defaultSeeds = 12
+	// simulations run side by side: much of their time is waiting for fsync.
+	simulations = 16
 )
 
 // TestSimulate runs random histories of appends, flushes, refusals, policies,
-// maintenance, faults of the store, crashes and moving clocks, against a model.
+// erasures, maintenance, termination, faults of the store, crashes and moving
+// clocks, against a model.
 // MAILWAKE_SEEDS sets how many; one of them again:
 //
 //	MAILWAKE_SEEDS=17 go test -run 'TestSimulate/seed=17$' ./retention
@@ -63,19 +63,19 @@ func TestSimulate(t *testing.T) {
 	close(next)
 	wg.Wait()
 	if !t.Failed() {
-		t.Logf("0 wrong: %d histories of %d steps, %d events, %d views compared, %d sweeps and %d that failed, %d rewrites, %d conflicts, %d crashes, %d rows left out, %d blobs deleted",
-			seeds, total.steps, total.events, total.views, total.sweeps, total.failed, total.rewrites, total.conflicts, total.crashes, total.gone, total.deleted)
+		t.Logf("0 wrong: %d histories of %d steps, %d events, %d views compared, %d sweeps and %d that failed, %d rewrites, %d conflicts, %d crashes, %d rows left out, %d blobs deleted, %d erasures, %d purges",
+			seeds, total.steps, total.events, total.views, total.sweeps, total.failed, total.rewrites, total.conflicts, total.crashes, total.gone, total.deleted, total.erased, total.purged)
 	}
 }
 
 type tally struct {
-	steps, events, views, sweeps, failed, crashes, gone int
-	rewrites, conflicts, deleted                        int64
+	steps, events, views, sweeps, failed, crashes, gone, erased, purged int
+	rewrites, conflicts, deleted                                        int64
 }
 
 func (t *tally) add(o tally) {
 	t.steps, t.events, t.views, t.sweeps, t.failed = t.steps+o.steps, t.events+o.events, t.views+o.views, t.sweeps+o.sweeps, t.failed+o.failed
-	t.crashes, t.gone = t.crashes+o.crashes, t.gone+o.gone
+	t.crashes, t.gone, t.erased, t.purged = t.crashes+o.crashes, t.gone+o.gone, t.erased+o.erased, t.purged+o.purged
 	t.rewrites, t.conflicts, t.deleted = t.rewrites+o.rewrites, t.conflicts+o.conflicts, t.deleted+o.deleted
 }
 
@@ -87,10 +87,14 @@ type world struct {
 	dir   string
 	reg   *registry.Registry
 	org   event.OrgID
+	other registry.Org // an organisation that nothing happens to; of histories that end with a purge
+	bytes string       // what the store has of it
 	store blob.Store
 	nodes [2]*node
 	now   time.Time
 	keep  *Keeper
+	sign  *Signer
+	twist func() blobtest.When // at each step of a removal outside of the store; nil: none
 	model model
 	trace []string
 	tally tally
@@ -134,6 +138,9 @@ func simulate(t *testing.T, seed uint64) tally {
 		}
 	}
 	w.finish()
+	if !t.Failed() && w.other.ID != 0 {
+		w.end()
+	}
 	return w.tally
 }
 
@@ -147,14 +154,17 @@ func newWorld(t *testing.T, seed uint64) *world {
 		w.store = dir
 	}
 	var err error
-	w.reg, err = registry.Open(context.Background(), registry.Options{DSN: "sqlite://" + filepath.Join(w.dir, "registry.db")})
+	w.reg, err = registry.Open(context.Background(), registry.Options{DSN: "sqlite://" + filepath.Join(w.dir, "registry.db"), Clock: func() time.Time { return w.now }})
 	must(t, err)
-	o, err := w.reg.CreateOrg(context.Background(), registry.NewOrg{Name: "acme"})
+	w.sign, err = OpenSigner(filepath.Join(w.dir, "receipt.key"))
 	must(t, err)
-	w.org = o.ID
+	w.populate()
 	for i := range w.nodes {
 		w.nodes[i] = &node{id: uint8(i), disk: waltest.NewDisk(), faults: blobtest.NewFaulty(w.store)}
 		w.open(w.nodes[i])
+	}
+	if w.rng.IntN(2) == 0 {
+		w.addOther()
 	}
 	return w
 }
@@ -172,7 +182,7 @@ func (w *world) open(n *node) {
 	must(w.t, err)
 	if n.id == 0 {
 		w.keep, err = New(Options{
-			Lake: n.lake, Registry: registryOf{w}, Now: func() time.Time { return w.now },
+			Lake: n.lake, Removals: w.removals(n), Registry: registryOf{w}, Now: func() time.Time { return w.now },
 			MinMerge: []int{2, 3, 5, 50}[w.rng.IntN(4)], FullBytes: []int64{1, 12_000, 1 << 20}[w.rng.IntN(3)], FileBytes: []int64{6_000, 1 << 20}[w.rng.IntN(2)],
 		})
 		must(w.t, err)
@@ -184,10 +194,7 @@ func (w *world) shut(n *node) {
 		s := w.keep.Stats()
 		w.tally.rewrites, w.tally.conflicts, w.tally.deleted = w.tally.rewrites+s.Rewrites, w.tally.conflicts+s.Conflicts, w.tally.deleted+s.Deleted
 	}
-	for _, h := range n.views {
-		h.view.Close()
-	}
-	n.views = nil
+	n.closeViews()
 	_ = n.eng.Close()
 	_ = n.lake.Close()
 }
@@ -225,12 +232,14 @@ func (w *world) step() {
 		w.prefer()
 	case p < 90:
 		w.setPolicy()
-	case p < 96:
+	case p < 93:
 		w.hold(w.nodes[0])
-	case p < 97:
+	case p < 94:
 		w.hold(w.nodes[1])
+	case p < 97:
+		w.erase()
 	case p < 98:
-		w.remove()
+		w.terminateOrReturn()
 	default:
 		w.logf("node %d: crash", n.id)
 		w.crash(n)
@@ -243,10 +252,10 @@ func (w *world) append(n *node) {
 		id := int64(len(w.model.facts) + 1)
 		// Times are unique, so that they can be searched for.
 		at := event.At(w.now) - event.Micros(w.rng.Int64N([]int64{60e6, 86_400e6, 60 * 86_400e6}[w.rng.IntN(3)])*7) - event.Micros(id)
-		marker := fmt.Sprintf("marker-%06d-%d", id, w.rng.Int64())
+		marker := fmt.Sprintf("marker-%06d", id)
 		in[i] = event.Interaction{
 			Org: w.org, ID: -id, OccurredAt: at, ReceivedAt: event.At(w.now), Kind: event.Kind(1 + w.rng.IntN(9)),
-			Email: event.EmailID(1 + w.rng.IntN(3)), Recipient: event.RecipientID(300_000 + 1000*w.rng.IntN(8)), Component: int32(w.rng.IntN(5)),
+			Email: event.EmailID(1 + w.rng.IntN(3)), Recipient: w.someone(), Component: int32(w.rng.IntN(5)),
 			Actor: event.Actor(w.rng.IntN(6)), Client: marker, Source: event.Pixel,
 			UserAgent: []string{"", "agent " + marker}[w.rng.IntN(2)], Network: []string{"", "10.0.0.0/24"}[w.rng.IntN(2)],
 		}
@@ -268,84 +277,14 @@ func (w *world) flush(n *node) {
 	}
 }
 
-// sweep maintains, which has to work.
-func (w *world) sweep() {
-	w.logf("sweep")
-	w.maintained(false)
-	if err := w.keep.Sweep(context.Background(), w.org); err != nil {
-		w.t.Errorf("sweep: %v", err)
-	}
-	w.maintained(true)
-	w.tally.sweeps++
-}
-
-// sweepTwisted maintains while something happens at one operation of the store.
-func (w *world) sweepTwisted() {
-	twist := []string{"fails before", "fails after", "goes down before", "goes down after", "crash", "cancel", "conflict", "conflict"}[w.rng.IntN(8)]
-	at := int64(1 + w.rng.IntN([]int{8, 60}[w.rng.IntN(2)]))
-	w.logf("sweep; at operation %d: %s", at, twist)
-	w.maintained(false)
-	n := w.nodes[0]
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	var count atomic.Int64
-	var down atomic.Bool
-	n.faults.Script(func(blobtest.Op, string) blobtest.Fault {
-		if down.Load() {
-			return blobtest.Fault{When: blobtest.Before}
-		}
-		if count.Add(1) != at {
-			return blobtest.Fault{}
-		}
-		switch twist {
-		case "fails before":
-			return blobtest.Fault{When: blobtest.Before}
-		case "fails after":
-			return blobtest.Fault{When: blobtest.After}
-		case "goes down before":
-			down.Store(true)
-			return blobtest.Fault{When: blobtest.Before}
-		case "goes down after", "crash":
-			down.Store(true)
-			return blobtest.Fault{When: blobtest.After}
-		case "cancel":
-			cancel()
-		case "conflict":
-			w.append(w.nodes[1])
-			w.flush(w.nodes[1])
-		}
-		return blobtest.Fault{}
-	})
-	err := w.keep.Sweep(ctx, w.org)
-	n.faults.Script(nil)
-	w.logf("  %v", err)
-	if err != nil {
-		w.tally.failed++
-	}
-	if twist == "conflict" {
-		if err != nil {
-			w.t.Errorf("sweep beside a commit: %v", err)
-		}
-		w.maintained(false) // of the events that came in the middle
-	}
-	if twist == "crash" {
-		w.crash(n)
-	}
-}
-
-// crash takes the process away, and with it all it had in memory.
-func (w *world) crash(n *node) {
-	w.tally.crashes++
-	disk := n.disk.Crash(w.rng)
-	w.shut(n)
-	n.disk = disk
-	w.open(n)
-}
-
 // passes moves the clock. Another process holds no View for longer than the grace.
 func (w *world) passes(d time.Duration) {
+	if o := w.acme(); o.State == registry.OrgTerminated && w.now.Add(d+24*time.Hour).After(o.PurgeAt.Time()) {
+		w.terminateOrReturn()
+	}
 	w.logf("%s pass", d)
 	w.now = w.now.Add(d)
+	must(w.t, w.keep.Purge(context.Background()))
 	n := w.nodes[1]
 	for len(n.views) > 0 && w.now.Sub(n.views[0].at) >= defaultGrace {
 		n.views[0].view.Close()
@@ -355,7 +294,7 @@ func (w *world) passes(d time.Duration) {
 
 // prefer changes what a recipient refuses.
 func (w *world) prefer() {
-	r := registry.Refusal{Recipient: event.RecipientID(300_000 + 1000*w.rng.IntN(8)), Purposes: registry.Purposes(w.rng.IntN(16)), Since: event.At(w.now)}
+	r := registry.Refusal{Recipient: w.someone(), Purposes: registry.Purposes(w.rng.IntN(16)), Since: event.At(w.now)}
 	w.logf("recipient %d refuses %v", r.Recipient, r.Purposes.Names())
 	delete(w.model.refusals, r.Recipient)
 	if r.Purposes != 0 {
