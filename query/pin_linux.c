@@ -20,7 +20,14 @@ void mailwake_pin(int number, int fd) { atomic_store(&pins[number], fd + 1); }
 
 int mailwake_unpin(int number) { return atomic_exchange(&pins[number], 0) - 1; }
 
+extern int mailwake_empty;
+
 static int pinned(const char *path) {
+	// DuckDB looks there for the memory it may use, which it was told, and does not
+	// bear that a file is there and cannot be opened.
+	if (mailwake_empty >= 0 && strcmp(path, "/proc/self/cgroup") == 0) {
+		return mailwake_empty;
+	}
 	const char *name = strrchr(path, '/');
 	name = name ? name + 1 : path;
 	if (strncmp(name, "pin-", 4) != 0) {

@@ -24,7 +24,7 @@ type confinement struct {
 	UID, GID   int
 	Namespaces bool // it sees no network, no other process and no shared memory
 
-	statm *os.File // its own, open since before the folder /proc was given up
+	statm *os.File // its own, open since before the fence; see addressSpace for what happens without
 }
 
 const (
@@ -39,7 +39,7 @@ const (
 // startProcess starts a worker that dies with this process. As root it gets
 // namespaces without a network, without other processes and without shared memory,
 // where the system permits.
-func startProcess(command []string, root bool, data, files *os.File) (_ *exec.Cmd, namespaces bool, _ error) {
+func startProcess(command []string, dir string, root bool, data, files *os.File) (_ *exec.Cmd, namespaces bool, _ error) {
 	attempts := []uintptr{0}
 	if root {
 		attempts = []uintptr{syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS, 0}
@@ -47,6 +47,7 @@ func startProcess(command []string, root bool, data, files *os.File) (_ *exec.Cm
 	var errs []error
 	for _, flags := range attempts {
 		cmd := exec.Command(command[0], command[1:]...) //nolint:gosec // our own program, from options
+		cmd.Dir = dir // where fence_linux.c puts its fence
 		cmd.Env = []string{"GODEBUG=" + os.Getenv("GODEBUG"), "GOMEMLIMIT=256MiB"}
 		cmd.ExtraFiles = []*os.File{data, files}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Cloneflags: flags}
@@ -81,7 +82,12 @@ func socketPair(messages bool) (*net.UnixConn, *os.File, error) {
 // enter gives up the file system and the user, and says in ready what is in force.
 // dir is where its own folder is from then on.
 func (c *confinement) enter(ready *workerReady, dir *string) {
-	c.statm, _ = os.Open("/proc/self/statm") // see addressSpace for what happens without
+	var fence error
+	if c.statm, fence = fenced(); fence != nil {
+		ready.Missing = append(ready.Missing, "files of its folder only")
+	} else {
+		ready.Confined = append(ready.Confined, "files of its folder only")
+	}
 	if c.Root {
 		err := syscall.Chroot(".")
 		if ready.note("chroot", err); err == nil {
@@ -128,7 +134,7 @@ func callsHere(names []string) []string {
 // files of its folder, memory and threads are left.
 var refusedCalls = []string{
 	"socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "execve", "execveat", "ptrace", "process_vm_readv", "process_vm_writev",
-	"kcmp", "pidfd_open", "pidfd_getfd", "pidfd_send_signal", "kill", "tkill", "mount", "umount2", "pivot_root", "chroot", "unshare", "setns",
+	"kcmp", "pidfd_open", "pidfd_getfd", "pidfd_send_signal", "kill", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "process_madvise", "process_mrelease", "mount", "umount2", "pivot_root", "chroot", "unshare", "setns",
 	"open_by_handle_at", "name_to_handle_at", "bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key", "io_uring_setup",
 	"init_module", "finit_module", "delete_module", "kexec_load", "reboot", "swapon", "swapoff", "sethostname", "setdomainname", "settimeofday",
 	"clock_settime", "acct", "quotactl", "syslog", "personality", "link", "linkat", "symlink", "symlinkat", "mknod", "mknodat", "chown", "fchown", "lchown",

@@ -17,7 +17,7 @@ type confinement struct {
 	Namespaces bool
 }
 
-func startProcess([]string, bool, *os.File, *os.File) (*exec.Cmd, bool, error) {
+func startProcess([]string, string, bool, *os.File, *os.File) (*exec.Cmd, bool, error) {
 	return nil, false, errors.New("SQL workers run on Linux only")
 }
 

@@ -46,20 +46,20 @@ func startWorker(ctx context.Context, o *Options, key workerKey, dir string) (_ 
 	if err != nil {
 		return nil, err
 	}
-	defer childData.Close()
 	files, childFiles, err := socketPair(true)
 	if err != nil {
-		return nil, errors.Join(err, data.Close())
+		return nil, errors.Join(err, data.Close(), childData.Close())
 	}
-	defer childFiles.Close()
 	root := os.Geteuid() == 0
 	if root {
 		if err := os.Chown(dir, o.Worker.UID, o.Worker.GID); err != nil {
-			return nil, errors.Join(fmt.Errorf("give folder to worker: %w", err), data.Close(), files.Close())
+			return nil, errors.Join(fmt.Errorf("give folder to worker: %w", err), data.Close(), files.Close(), childData.Close(), childFiles.Close())
 		}
 	}
 	p := &worker{key: key, dir: dir, pins: map[string]int{}, exited: make(chan struct{}), logger: o.Worker.Logger}
-	cmd, namespaces, err := startProcess(o.Worker.Command, root, childData, childFiles)
+	cmd, namespaces, err := startProcess(o.Worker.Command, dir, root, childData, childFiles)
+	// Else the end of a process that does not come up would not be seen.
+	_, _ = childData.Close(), childFiles.Close()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start worker: %w", err), data.Close(), files.Close())
 	}
