@@ -88,10 +88,10 @@ func RegisterAttachments(api huma.API, files *Attachments) {
 		return &body[Attachment]{attachmentOf(a)}, err
 	})
 	huma.Register(api, huma.Operation{
-		OperationID: "list-attachments", Method: http.MethodGet, Path: "/v1/orgs/{org}/attachments", Metadata: sendersWith(), Tags: tags,
+		OperationID: "list-attachments", Method: http.MethodGet, Path: "/v1/orgs/{org}/attachments", Metadata: sendersWith("feature_disabled"), Tags: tags,
 		Summary: "List uploaded files, newest first",
 	}, func(ctx context.Context, in *attachmentList) (*body[[]Attachment], error) {
-		org, err := reg.OrgByName(in.Org)
+		org, err := readable(reg, in.Org)
 		if err != nil {
 			return nil, err
 		}
@@ -113,14 +113,14 @@ func registerAttachment(api huma.API, files *Attachments, tags []string) {
 		return org.ID, registry.AttachmentID(in.ID), err
 	}
 	huma.Register(api, huma.Operation{
-		OperationID: "get-attachment", Method: http.MethodGet, Path: path, Metadata: sendersWith("attachment_not_found"), Tags: tags,
+		OperationID: "get-attachment", Method: http.MethodGet, Path: path, Metadata: sendersWith("feature_disabled", "attachment_not_found"), Tags: tags,
 		Summary: "Show an uploaded file's record",
 	}, func(ctx context.Context, in *AttachmentPath) (*body[Attachment], error) {
-		org, id, err := one(in)
+		org, err := readable(reg, in.Org)
 		if err != nil {
 			return nil, err
 		}
-		a, err := reg.Attachment(ctx, org, id)
+		a, err := reg.Attachment(ctx, org.ID, registry.AttachmentID(in.ID))
 		return &body[Attachment]{attachmentOf(a)}, err
 	})
 	huma.Register(api, huma.Operation{

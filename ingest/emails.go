@@ -166,10 +166,10 @@ func RegisterEmails(api huma.API, reg *registry.Registry, service *follow.Servic
 // registerEmailReads adds the operations that show emails.
 func registerEmailReads(api huma.API, reg *registry.Registry, tags []string) {
 	huma.Register(api, huma.Operation{
-		OperationID: "list-emails", Method: http.MethodGet, Path: "/v1/orgs/{org}/emails", Metadata: sendersWith(), Tags: tags,
+		OperationID: "list-emails", Method: http.MethodGet, Path: "/v1/orgs/{org}/emails", Metadata: sendersWith("feature_disabled"), Tags: tags,
 		Summary: "List emails, newest first",
 	}, func(ctx context.Context, in *emailList) (*body[[]Email], error) {
-		org, err := reg.OrgByName(in.Org)
+		org, err := readable(reg, in.Org)
 		if err != nil {
 			return nil, err
 		}
@@ -181,10 +181,10 @@ func registerEmailReads(api huma.API, reg *registry.Registry, tags []string) {
 		return &body[[]Email]{out}, err
 	})
 	huma.Register(api, huma.Operation{
-		OperationID: "get-email", Method: http.MethodGet, Path: "/v1/orgs/{org}/emails/{email}", Metadata: sendersWith(append([]string{"email_not_found"}, changes...)...), Tags: tags,
+		OperationID: "get-email", Method: http.MethodGet, Path: "/v1/orgs/{org}/emails/{email}", Metadata: sendersWith(append([]string{"feature_disabled", "email_not_found"}, changes...)...), Tags: tags,
 		Summary: "Show an email with its recipients, who of them blocks it and why, its links and attachments",
 	}, func(ctx context.Context, in *emailPath) (*body[EmailDetail], error) {
-		org, err := reg.OrgByName(in.Org)
+		org, err := readable(reg, in.Org)
 		if err != nil {
 			return nil, err
 		}

@@ -22,7 +22,7 @@ type sampler struct {
 	params map[string][]string
 	// wild is the share of values that do not fit their schema.
 	wild float64
-	// plain keeps to what is required, and to examples.
+	// plain keeps to what is required or in params, and to examples.
 	plain bool
 }
 
@@ -61,6 +61,9 @@ func (s *sampler) value(schema *huma.Schema, depth int) any {
 			least = *schema.MinItems
 		}
 		out := []any{}
+		if s.plain {
+			least = max(least, 1)
+		}
 		for range min(max(least, s.IntN(4)), max(8-depth, least)) {
 			out = append(out, s.value(schema.Items, depth+1))
 		}
@@ -85,7 +88,7 @@ func (s *sampler) object(schema *huma.Schema, depth int) map[string]any {
 	out := map[string]any{}
 	for _, name := range slices.Sorted(maps.Keys(schema.Properties)) {
 		property := schema.Properties[name]
-		if slices.Contains(schema.Required, name) || s.chance(0.5) && depth < 6 {
+		if slices.Contains(schema.Required, name) || s.plain && s.params[name] != nil || s.chance(0.5) && depth < 6 {
 			out[name] = s.value(property, depth+1)
 			if known := s.params[name]; property.Type == huma.TypeString && len(property.Enum) == 0 && len(known) > 0 && !s.chance(0.3) {
 				out[name] = pick(s.Rand, known)
@@ -235,8 +238,12 @@ func (s *sampler) file(media string) string {
 			b.Write(append(line, '\n'))
 		}
 	default:
+		to := pick(s.Rand, texts[:20])
+		if s.plain {
+			to = "jo@customer.example"
+		}
 		fmt.Fprintf(&b, "From: a@acme.example\r\nTo: %s\r\nSubject: %s\r\nMessage-ID: <%s@x.example>\r\nContent-Type: %s\r\n\r\n%s",
-			pick(s.Rand, texts[:20]), pick(s.Rand, texts[:20]), strconv.Itoa(s.IntN(5)), pick(s.Rand, []string{"text/html", "multipart/mixed; boundary=x", "text/plain", ";;"}),
+			to, pick(s.Rand, texts[:20]), strconv.Itoa(s.IntN(5)), pick(s.Rand, []string{"text/html", "multipart/mixed; boundary=x", "text/plain", ";;"}),
 			pick(s.Rand, []string{"<p>hi</p>", "--x\r\nContent-Type: text/html\r\n\r\n<a href=\"https://e.example/\">e</a>\r\n--x--", "", "\x00\xff"}))
 	}
 	text := b.String()

@@ -61,7 +61,7 @@ func newWorld(t *testing.T) *world {
 	spare := w.newKey("acme", registry.RoleSender)
 	w.params = map[string][]string{
 		"org": {"acme"}, "email": {"1"}, "kind": {"contact"}, "external_id": {"hidden-contact"}, "key": {fmt.Sprint(spare.ID)},
-		"name": {"email_summary"}, "attachment": {"1"}, "erasure": {"1"}, "recipient_id": {"1"}, "format": {"json"},
+		"to": {}, "name": {"email_summary"}, "attachment": {"1"}, "erasure": {"1"}, "recipient_id": {"1"}, "format": {"json"},
 		"address": {"hidden.person@customer.example", "jo@customer.example"}, "from": {"sales@acme.example"}, "html": {"<p>hi <a href=\"https://e.example/\">e</a></p>"},
 	}
 	return w
