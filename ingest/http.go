@@ -33,16 +33,29 @@ const (
 var gif = []byte("GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;")
 
 var (
-	pixelPrefix = []byte("/o/")
-	pixelSuffix = []byte(".gif")
-	clickPrefix = []byte("/c/")
-	filePrefix  = []byte("/a/")
-	query       = []byte("?")
-	purpose     = []byte("Purpose")
-	secPurpose  = []byte("Sec-Purpose")
-	xMoz        = []byte("X-Moz")
-	requests    = sync.Pool{New: func() any { return new(request) }}
+	query      = []byte("?")
+	purpose    = []byte("Purpose")
+	secPurpose = []byte("Sec-Purpose")
+	xMoz       = []byte("X-Moz")
+	requests   = sync.Pool{New: func() any { return new(request) }}
 )
+
+// publicRoute is one kind of address of the public plane: what is between prefix
+// and suffix begins with a token of its kind.
+type publicRoute struct {
+	prefix, suffix []byte
+	kind           token.Kind
+	posts          bool // may be posted to
+	answer         func(p *Public, c *fasthttp.RequestCtx, text []byte)
+}
+
+// publicRoutes are all that the public plane answers.
+var publicRoutes = [...]publicRoute{
+	{[]byte("/o/"), []byte(".gif"), token.KindOpen, false, (*Public).pixel},
+	{[]byte("/c/"), nil, token.KindClick, false, (*Public).click},
+	{[]byte("/a/"), nil, token.KindAttachment, false, (*Public).file},
+	{[]byte("/p/"), nil, token.KindPreference, true, (*Public).preference},
+}
 
 // Serve answers on ln until ctx ends, then finishes the requests in flight.
 func (p *Public) Serve(ctx context.Context, ln net.Listener) error {
@@ -94,23 +107,23 @@ func (p *Public) handle(c *fasthttp.RequestCtx) {
 		path = c.URI().PathOriginal()
 	}
 	path, _, _ = bytes.Cut(path, query)
-	if !c.IsGet() && !c.IsHead() && !(c.IsPost() && isPreference(path)) {
+	for i := range publicRoutes {
+		r := &publicRoutes[i]
+		if len(path) < len(r.prefix)+len(r.suffix) || !bytes.HasPrefix(path, r.prefix) || !bytes.HasSuffix(path, r.suffix) {
+			continue
+		}
+		if !c.IsGet() && !c.IsHead() && !(c.IsPost() && r.posts) {
+			break
+		}
+		r.answer(p, c, path[len(r.prefix):len(path)-len(r.suffix)])
+		return
+	}
+	if !c.IsGet() && !c.IsHead() {
 		c.Response.Header.Set("Allow", "GET, HEAD")
 		c.SetStatusCode(fasthttp.StatusMethodNotAllowed)
 		return
 	}
-	switch {
-	case bytes.HasPrefix(path, pixelPrefix) && bytes.HasSuffix(path, pixelSuffix) && len(path) >= len(pixelPrefix)+len(pixelSuffix):
-		p.pixel(c, path[len(pixelPrefix):len(path)-len(pixelSuffix)])
-	case bytes.HasPrefix(path, clickPrefix):
-		p.click(c, path[len(clickPrefix):])
-	case bytes.HasPrefix(path, filePrefix) && p.opts.Files != nil:
-		p.file(c, path[len(filePrefix):])
-	case isPreference(path):
-		p.preference(c, path[len(preferencePrefix):])
-	default:
-		notFound(c)
-	}
+	notFound(c)
 }
 
 // pixel answers the same image whatever the token is.

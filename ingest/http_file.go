@@ -40,6 +40,10 @@ type FileSource interface {
 // file serves an attachment. What follows the token in the path is there for
 // people; the name and the type that a browser gets are those of the upload.
 func (p *Public) file(c *fasthttp.RequestCtx, text []byte) {
+	if p.opts.Files == nil {
+		notFound(c)
+		return
+	}
 	p.counts.files.Add(1)
 	if i := bytes.IndexByte(text, '/'); i >= 0 {
 		text = text[:i]

@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bytes"
 	"context"
 	"strconv"
 
@@ -11,8 +10,6 @@ import (
 	"mailwake/ingest/token"
 )
 
-var preferencePrefix = []byte("/p/")
-
 // pageHeaders go with every answer below /p/, beside those of neverCached.
 var pageHeaders = [][2]string{
 	{"Content-Security-Policy", pagePolicy},
@@ -20,10 +17,6 @@ var pageHeaders = [][2]string{
 	{"X-Robots-Tag", "noindex, nofollow"},
 	{"Cross-Origin-Opener-Policy", "same-origin"},
 }
-
-// isPreference reports whether the request is for a preference page: the only
-// one that may be posted to.
-func isPreference(path []byte) bool { return bytes.HasPrefix(path, preferencePrefix) }
 
 // preference answers GET, HEAD and POST for a preference page.
 func (p *Public) preference(c *fasthttp.RequestCtx, text []byte) {

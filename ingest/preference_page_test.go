@@ -235,3 +235,14 @@ func TestPreferenceEscapes(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+func TestMasked(t *testing.T) {
+	for address, want := range map[string]string{
+		"bob@example.com": "b…@example.com", "b@example.com": "b…@example.com", "ünal.y@b.example": "ü…@b.example", "a@b@c.example": "a…@c.example",
+		"bob": "…", "": "…", "@example.com": "…@example.com",
+	} {
+		if got := masked(address); got != want {
+			t.Errorf("%q is shown as %q, want %q", address, got, want)
+		}
+	}
+}

@@ -41,7 +41,7 @@ func TestPreferencePage(t *testing.T) {
 	}
 	choose := func(all string) {
 		t.Helper()
-		resp, err := noRedirect.PostForm(strings.Replace(page, base, p.at.Public, 1), url.Values{"form": {"preference-page-1"}, "locale": {"fr"}, "all": {all}})
+		resp, err := noRedirect.PostForm(strings.Replace(page, base, p.at.Public, 1), url.Values{"form": {"preference-page-2"}, "locale": {"fr"}, "all": {all}})
 		if err != nil {
 			t.Fatal(err)
 		}
