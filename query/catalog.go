@@ -167,6 +167,11 @@ func (s *store) putNews(ctx context.Context, n *catalogNews) error {
 			}
 		}
 	}
+	if s.known != nil {
+		for id, e := range emails {
+			s.known.put(&e, count[id][0], count[id][1])
+		}
+	}
 	return errors.Join(
 		appendRows(s, "catalog_links", slices.Collect(maps.Values(links)), func(l registry.Link) []any {
 			return []any{int64(l.Email), l.Ordinal, clean(l.URL)}

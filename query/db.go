@@ -175,7 +175,7 @@ func (db *DB) question(ctx context.Context, r Request) (q question, err error) {
 		}
 	}
 	if made, ok := rolledKPIs[k.Name]; ok {
-		q.rolled = &made
+		q.rolled, q.last = &made, k.last
 	}
 	if text, ok := k.spelled(q.text, q.args); ok {
 		q.text, q.args = text, nil
@@ -242,7 +242,8 @@ type question struct {
 	reads   []string       // published tables it may name
 	seen    []string       // tags of answers that the caller has
 	given   map[string]any // parameters of a KPI by name
-	rolled  *rolledKPI     // what of it can be had from rollups; nil: nothing
+	rolled  *rolledKPI     // how it is answered from rollups; nil: not at all
+	last    *projection    // of rolled
 }
 
 func (db *DB) run(ctx context.Context, org event.OrgID, q question) (res *Result, err error) {
@@ -271,20 +272,26 @@ func (db *DB) run(ctx context.Context, org event.OrgID, q question) (res *Result
 	var tag string
 	l, err := s.leaseFor(ctx, (*Rules).readable, func(l *lease) (enough bool, err error) {
 		if tag = l.tag(&q); slices.Contains(q.seen, tag) {
-			return true, nil
+			res = &Result{unchanged: true}
+		} else {
+			res, err = s.roll(ctx, l, &q)
 		}
-		l.made, err = s.roll(ctx, l, &q)
-		return l.made != nil, err
+		return res != nil, err
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer l.release()
-	files = l.view.Files()
-	if slices.Contains(q.seen, tag) {
-		return &Result{Snapshot: l.view.SnapshotID(), Tag: tag, unchanged: true}, nil
+	defer func() {
+		if err == nil {
+			res.Snapshot, res.Tag = l.view.SnapshotID(), tag
+		}
+	}()
+	if res != nil {
+		return res, nil
 	}
-	if prefix, err = l.head(&q); err != nil {
+	files = l.view.Files()
+	if prefix, err = l.base().with(q.reads); err != nil {
 		return nil, err
 	}
 	prefix += "SELECT * FROM (\n"
@@ -295,7 +302,6 @@ func (db *DB) run(ctx context.Context, org event.OrgID, q question) (res *Result
 		}
 		return nil, err
 	}
-	res.Snapshot, res.Tag = l.view.SnapshotID(), tag
 	return res, nil
 }
 
@@ -309,13 +315,6 @@ func (db *DB) take(ctx context.Context, l *lease, text string, q question) (*Res
 		// The pool keeps the connection or has dropped it; nothing is lost either way.
 		_ = conn.Close()
 	}()
-	if l.made != nil {
-		drop, err := l.made.put(ctx, conn)
-		if err != nil {
-			return nil, err
-		}
-		defer drop()
-	}
 	if !q.foreign && len(q.args) == 0 {
 		return collectDirect(ctx, conn, text, q, db.opts.MaxBytes)
 	}

@@ -38,8 +38,9 @@ type KPI struct {
 	Params  []Param  `json:"params"`
 	Columns []Column `json:"columns"`
 
-	sql   string   // with $1, $2, … in the order of Params
-	reads []string // the tables it stands on
+	sql   string      // with $1, $2, … in the order of Params
+	reads []string    // the published tables it stands on
+	last  *projection // of one that is answered from rollups
 }
 
 // onePerson says of a KPI that each of its rows is about a single person.
@@ -108,8 +109,16 @@ func parseKPI(name, text string) (KPI, error) {
 	if _, ok := kpiDisclosures[name]; !ok && !k.aboutPersons() {
 		return k, errors.New("it is not said what of it is shown to those who may not see persons")
 	}
-	k.reads = readsIn(kpiTables, body, "")
-	return k, k.body(body)
+	k.reads = readsOf(body)
+	if err := k.body(body); err != nil {
+		return k, err
+	}
+	if made, ok := rolledKPIs[name]; ok {
+		if k.last, err = project(&k, made.below); err != nil {
+			return k, err
+		}
+	}
+	return k, nil
 }
 
 // parseHead reads the head and returns the SELECT below it.

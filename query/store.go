@@ -27,6 +27,8 @@ type store struct {
 
 	mark catalogMark // how far the catalog is copied
 
+	known *knownEmails // nil where no rollups are kept
+
 	rollups rollups
 
 	reports   map[string]bool // data files: whether they may hold events that others reported
@@ -50,8 +52,7 @@ type lease struct {
 	reports  int      // how many of files, at the end, may hold reported events
 	denied   bool     // somebody refuses something
 	catalog  catalogMark
-	veil     *veil        // of foreign statements
-	made     *rolledTable // nil: what is read are events
+	veil     *veil // of foreign statements
 }
 
 // hotPart is a segment as the lease found it.
@@ -185,7 +186,9 @@ func (s *store) reset() error {
 func (s *store) forget() {
 	s.reports = map[string]bool{}
 	s.denied, s.granted = newListing("consent_denied"), newListing("consent_granted")
-	s.rollups.open = map[string]*rollup.File{}
+	if s.rollups.open = map[string]*rollup.File{}; s.rollups.dir != "" {
+		s.known = newKnownEmails()
+	}
 }
 
 // abandon resets the store if it still uses the instance bad, which DuckDB has

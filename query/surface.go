@@ -24,16 +24,11 @@ import (
 // query that has no other tables cannot step around them. A process that feeds
 // its own base tables (an analyst's worker) publishes the same way.
 //
-// The folder sums has tables that stand on these and that KPIs alone see.
-//
-//go:embed surface/*.sql sums/*.sql
+//go:embed surface/*.sql
 var surfaceFiles embed.FS
 
 // surfaceOrder lists the tables such that each stands on those before it.
 var surfaceOrder = []string{"interactions", "emails", "recipients", "links", "attachments", "templates", "engagement", "days"}
-
-// sumsOrder lists the tables of the folder sums.
-var sumsOrder = []string{"email_sums", "organisation_sums"}
 
 // TableDoc documents a published table.
 type TableDoc struct {
@@ -52,10 +47,7 @@ type published struct {
 }
 
 // surfaceTables is filled once, from files that a test has read before.
-var surfaceTables = must(loadSurface("surface", surfaceOrder, nil))
-
-// kpiTables are what KPIs see.
-var kpiTables = append(slices.Clone(surfaceTables), must(loadSurface("sums", sumsOrder, surfaceTables))...)
+var surfaceTables = must(loadSurface())
 
 func must[T any](v T, err error) T {
 	if err != nil {
@@ -64,10 +56,10 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func loadSurface(folder string, order []string, below []published) ([]published, error) {
+func loadSurface() ([]published, error) {
 	var tables []published
-	for _, name := range order {
-		text, err := surfaceFiles.ReadFile(path.Join(folder, name+".sql"))
+	for _, name := range surfaceOrder {
+		text, err := surfaceFiles.ReadFile(path.Join("surface", name+".sql"))
 		if err != nil {
 			return nil, fmt.Errorf("read published table: %w", err)
 		}
@@ -82,7 +74,7 @@ func loadSurface(folder string, order []string, below []published) ([]published,
 				return nil, fmt.Errorf("published table %s: %w", name, err)
 			}
 		}
-		for _, other := range slices.Concat(below, tables) {
+		for _, other := range tables {
 			if mentions(body, other.Name) {
 				t.needs = append(t.needs, other.Name)
 			}
@@ -108,28 +100,19 @@ func Schema() []TableDoc {
 	return docs
 }
 
-// readsOf returns the published tables that a SELECT reads, those below them
-// included, in the order of the surface.
-func readsOf(text string) []string { return readsIn(surfaceTables, text, "") }
-
-// readsIn is readsOf for any tables; made stands on none of them.
-func readsIn(tables []published, text, made string) []string {
+// readsOf returns the published tables that a SELECT of ours reads, those below
+// them included, in the order of the surface.
+func readsOf(text string) []string {
 	need := map[string]bool{}
-	for _, t := range slices.Backward(tables) {
+	for _, t := range slices.Backward(surfaceTables) {
 		if need[t.Name] || mentions(text, t.Name) {
 			need[t.Name] = true
 			for _, below := range t.needs {
-				need[below] = need[below] || t.Name != made
+				need[below] = true
 			}
 		}
 	}
-	var names []string
-	for _, t := range tables {
-		if need[t.Name] {
-			names = append(names, t.Name)
-		}
-	}
-	return names
+	return slices.DeleteFunc(slices.Clone(surfaceOrder), func(name string) bool { return !need[name] })
 }
 
 // base is what stands below the published tables in one query.
@@ -140,7 +123,6 @@ type base struct {
 	denied   bool // somebody refuses something
 	persons  bool // recipients are shown with address and name
 	oldest   event.Micros
-	made     string // the table that was made from rollups, under its own name; "" if none
 }
 
 // surfaceArgs is what the templates see.
@@ -157,8 +139,8 @@ func (b *base) with(names []string) (string, error) {
 		args.Oldest = fmt.Sprintf("make_timestamp(%d)", int64(b.oldest))
 	}
 	glue := "WITH "
-	for _, t := range kpiTables {
-		if !slices.Contains(names, t.Name) || t.Name == b.made {
+	for _, t := range surfaceTables {
+		if !slices.Contains(names, t.Name) {
 			continue
 		}
 		if t.Name == "interactions" {

@@ -31,6 +31,19 @@ WITH listed AS (
   WHERE ($before IS NULL OR email_id < $before) AND ($template IS NULL OR template = $template)
   ORDER BY email_id DESC
   LIMIT $limit
+), summed AS (
+  SELECT email_id,
+    count(*) AS people,
+    count(CASE WHEN sends > 0 THEN 1 END) AS sent,
+    count(CASE WHEN sends > 0 AND bounces = 0 THEN 1 END) AS delivered,
+    count(CASE WHEN opens_human > 0 THEN 1 END) AS openers_human,
+    count(CASE WHEN clicks_human > 0 THEN 1 END) AS clickers_human,
+    count(CASE WHEN attachment_views_human > 0 THEN 1 END) AS attachment_viewers_human,
+    count(CASE WHEN replies_human > 0 THEN 1 END) AS repliers_human,
+    max(last_active_at_human) AS last_active_at_human
+  FROM engagement
+  WHERE ($before IS NULL OR email_id < $before) AND email_id IN (SELECT email_id FROM listed)
+  GROUP BY email_id
 )
 SELECT
   listed.email_id,
@@ -49,6 +62,5 @@ SELECT
   CAST(summed.clickers_human AS DOUBLE) / NULLIF(summed.delivered, 0) AS click_rate_human,
   CAST(summed.repliers_human AS DOUBLE) / NULLIF(summed.delivered, 0) AS reply_rate_human,
   summed.last_active_at_human
-FROM listed
-LEFT JOIN (SELECT * FROM email_sums WHERE $before IS NULL OR email_id < $before) AS summed ON summed.email_id = listed.email_id
+FROM listed LEFT JOIN summed ON summed.email_id = listed.email_id
 ORDER BY listed.email_id DESC

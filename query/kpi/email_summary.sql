@@ -67,6 +67,47 @@ WITH listed AS (
   WHERE $email IS NULL OR email_id = $email
   ORDER BY email_id DESC
   LIMIT $limit
+), summed AS (
+  SELECT email_id,
+    min(first_sent_at) AS sent_at,
+    count(*) AS people,
+    count(CASE WHEN sends > 0 THEN 1 END) AS sent,
+    count(CASE WHEN sends > 0 AND bounces > 0 THEN 1 END) AS bounced,
+    count(CASE WHEN sends > 0 AND bounces = 0 THEN 1 END) AS delivered,
+    count(CASE WHEN complaints > 0 THEN 1 END) AS complained,
+    count(CASE WHEN unsubscriptions > 0 THEN 1 END) AS unsubscribed,
+    CAST(coalesce(sum(opens), 0) AS BIGINT) AS opens_total,
+    CAST(coalesce(sum(opens_human), 0) AS BIGINT) AS opens_human,
+    CAST(coalesce(sum(opens_machine), 0) AS BIGINT) AS opens_machine,
+    count(CASE WHEN opens > 0 THEN 1 END) AS openers_unique,
+    count(CASE WHEN opens_human > 0 THEN 1 END) AS openers_human,
+    count(CASE WHEN opens_machine > 0 THEN 1 END) AS openers_machine,
+    CAST(coalesce(sum(clicks), 0) AS BIGINT) AS clicks_total,
+    CAST(coalesce(sum(clicks_human), 0) AS BIGINT) AS clicks_human,
+    CAST(coalesce(sum(clicks_machine), 0) AS BIGINT) AS clicks_machine,
+    count(CASE WHEN clicks > 0 THEN 1 END) AS clickers_unique,
+    count(CASE WHEN clicks_human > 0 THEN 1 END) AS clickers_human,
+    count(CASE WHEN clicks_machine > 0 THEN 1 END) AS clickers_machine,
+    count(CASE WHEN opens_human > 0 OR clicks_human > 0 THEN 1 END) AS confirmed_openers_human,
+    CAST(coalesce(sum(attachment_views), 0) AS BIGINT) AS attachment_views_total,
+    CAST(coalesce(sum(attachment_views_human), 0) AS BIGINT) AS attachment_views_human,
+    CAST(coalesce(sum(attachment_views_machine), 0) AS BIGINT) AS attachment_views_machine,
+    count(CASE WHEN attachment_views > 0 THEN 1 END) AS attachment_viewers_unique,
+    count(CASE WHEN attachment_views_human > 0 THEN 1 END) AS attachment_viewers_human,
+    count(CASE WHEN attachment_views_machine > 0 THEN 1 END) AS attachment_viewers_machine,
+    CAST(coalesce(sum(replies), 0) AS BIGINT) AS replies_total,
+    CAST(coalesce(sum(replies_human), 0) AS BIGINT) AS replies_human,
+    CAST(coalesce(sum(replies_machine), 0) AS BIGINT) AS replies_machine,
+    count(CASE WHEN replies > 0 THEN 1 END) AS repliers_unique,
+    count(CASE WHEN replies_human > 0 THEN 1 END) AS repliers_human,
+    count(CASE WHEN replies_machine > 0 THEN 1 END) AS repliers_machine,
+    min(first_opened_at) AS first_opened_at,
+    min(first_opened_at_human) AS first_opened_at_human,
+    max(last_opened_at) AS last_opened_at,
+    max(last_opened_at_human) AS last_opened_at_human
+  FROM engagement
+  WHERE ($email IS NULL OR email_id = $email) AND email_id IN (SELECT email_id FROM listed)
+  GROUP BY email_id
 )
 SELECT
   listed.email_id,
@@ -120,6 +161,5 @@ SELECT
   summed.first_opened_at_human,
   summed.last_opened_at,
   summed.last_opened_at_human
-FROM listed
-LEFT JOIN (SELECT * FROM email_sums WHERE $email IS NULL OR email_id = $email) AS summed ON summed.email_id = listed.email_id
+FROM listed LEFT JOIN summed ON summed.email_id = listed.email_id
 ORDER BY listed.email_id DESC

@@ -56,8 +56,8 @@
 -- column last_opened_at_human timestamp: last open by a person
 
 SELECT
-  (SELECT count(*) FROM emails) AS emails_total,
-  (SELECT count(*) FROM emails WHERE follow_state = 'on') AS emails_followed,
+  emails_total,
+  emails_followed,
   emails_sent,
   people,
   people_reached,
@@ -103,4 +103,47 @@ SELECT
   first_opened_at_human,
   last_opened_at,
   last_opened_at_human
-FROM organisation_sums
+FROM (
+  SELECT
+    count(DISTINCT CASE WHEN sends > 0 THEN email_id END) AS emails_sent,
+    count(DISTINCT recipient_id) AS people,
+    count(DISTINCT CASE WHEN sends > 0 THEN recipient_id END) AS people_reached,
+    count(CASE WHEN sends > 0 THEN 1 END) AS sent,
+    count(CASE WHEN sends > 0 AND bounces > 0 THEN 1 END) AS bounced,
+    count(CASE WHEN sends > 0 AND bounces = 0 THEN 1 END) AS delivered,
+    count(CASE WHEN complaints > 0 THEN 1 END) AS complained,
+    count(CASE WHEN unsubscriptions > 0 THEN 1 END) AS unsubscribed,
+    CAST(coalesce(sum(opens), 0) AS BIGINT) AS opens_total,
+    CAST(coalesce(sum(opens_human), 0) AS BIGINT) AS opens_human,
+    CAST(coalesce(sum(opens_machine), 0) AS BIGINT) AS opens_machine,
+    count(CASE WHEN opens > 0 THEN 1 END) AS openers_unique,
+    count(CASE WHEN opens_human > 0 THEN 1 END) AS openers_human,
+    count(CASE WHEN opens_machine > 0 THEN 1 END) AS openers_machine,
+    CAST(coalesce(sum(clicks), 0) AS BIGINT) AS clicks_total,
+    CAST(coalesce(sum(clicks_human), 0) AS BIGINT) AS clicks_human,
+    CAST(coalesce(sum(clicks_machine), 0) AS BIGINT) AS clicks_machine,
+    count(CASE WHEN clicks > 0 THEN 1 END) AS clickers_unique,
+    count(CASE WHEN clicks_human > 0 THEN 1 END) AS clickers_human,
+    count(CASE WHEN clicks_machine > 0 THEN 1 END) AS clickers_machine,
+    count(CASE WHEN opens_human > 0 OR clicks_human > 0 THEN 1 END) AS confirmed_openers_human,
+    CAST(coalesce(sum(attachment_views), 0) AS BIGINT) AS attachment_views_total,
+    CAST(coalesce(sum(attachment_views_human), 0) AS BIGINT) AS attachment_views_human,
+    CAST(coalesce(sum(attachment_views_machine), 0) AS BIGINT) AS attachment_views_machine,
+    count(CASE WHEN attachment_views > 0 THEN 1 END) AS attachment_viewers_unique,
+    count(CASE WHEN attachment_views_human > 0 THEN 1 END) AS attachment_viewers_human,
+    count(CASE WHEN attachment_views_machine > 0 THEN 1 END) AS attachment_viewers_machine,
+    CAST(coalesce(sum(replies), 0) AS BIGINT) AS replies_total,
+    CAST(coalesce(sum(replies_human), 0) AS BIGINT) AS replies_human,
+    CAST(coalesce(sum(replies_machine), 0) AS BIGINT) AS replies_machine,
+    count(CASE WHEN replies > 0 THEN 1 END) AS repliers_unique,
+    count(CASE WHEN replies_human > 0 THEN 1 END) AS repliers_human,
+    count(CASE WHEN replies_machine > 0 THEN 1 END) AS repliers_machine,
+    min(first_opened_at) AS first_opened_at,
+    min(first_opened_at_human) AS first_opened_at_human,
+    max(last_opened_at) AS last_opened_at,
+    max(last_opened_at_human) AS last_opened_at_human
+  FROM engagement
+)
+CROSS JOIN (
+  SELECT count(*) AS emails_total, count(CASE WHEN follow_state = 'on' THEN 1 END) AS emails_followed FROM emails
+)

@@ -10,8 +10,8 @@ import (
 // Email returns the sums of an email; Pairs is 0 if nothing may be shown of it.
 func (s *State) Email(email event.EmailID) (Sums, error) {
 	if s.hot.skewed[email] {
-		sums := newSums()
-		err := s.Pairs(email, func(_ event.RecipientID, p *Pair) { sums.add(p) })
+		sums := NewSums()
+		err := s.Pairs(email, func(_ event.RecipientID, p *Pair) { sums.Count(p) })
 		return sums, err
 	}
 	if live, ok := s.hot.live[email]; ok {
@@ -31,7 +31,7 @@ type Total struct {
 func (s *State) Total() (Total, error) {
 	t := Total{Sums: s.total, Emails: s.sent, People: s.shown, Reached: s.reached}
 	if len(s.hot.skewed) > 0 { // times may have to be taken back
-		t.Sums = newSums()
+		t.Sums = NewSums()
 		for i := range s.sums {
 			if _, ok := s.hot.live[s.sums[i].email]; !ok {
 				t.Sums.Add(&s.sums[i].Sums)

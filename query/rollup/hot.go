@@ -103,7 +103,7 @@ func (s *State) replace(k key, before, after *Pair) {
 		live.remove(before)
 	}
 	if !after.Empty() {
-		live.add(after)
+		live.Count(after)
 	}
 	s.person(k.recipient).change(s, before, after)
 	if last := after.lastActive(); last != never {
@@ -118,7 +118,7 @@ func (s *State) cold(email event.EmailID) Sums {
 	if i, ok := s.places[email]; ok {
 		return s.sums[i].Sums
 	}
-	return newSums()
+	return NewSums()
 }
 
 // undo takes the tail out of what is kept of recipients.

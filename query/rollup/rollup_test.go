@@ -217,10 +217,10 @@ func settle(s Sums) Sums {
 func (h *history) check() {
 	h.t.Helper()
 	emails, people := map[event.EmailID]*Sums{}, map[event.RecipientID]*Sums{}
-	want := Total{Sums: newSums()}
+	want := Total{Sums: NewSums()}
 	for k, p := range h.model() {
 		for _, s := range []*Sums{sumsIn(emails, k.email), sumsIn(people, k.recipient), &want.Sums} {
-			s.add(&p)
+			s.Count(&p)
 		}
 		if got, err := h.state.Pair(k.email, k.recipient); err != nil || !reflect.DeepEqual(got, p) {
 			h.t.Errorf("pair %v: %+v, %v; want %+v", k, got, err, p)
@@ -229,15 +229,15 @@ func (h *history) check() {
 	for id := range event.EmailID(70) {
 		got, err := h.state.Email(id)
 		h.same(fmt.Sprint("email ", id), got, *sumsIn(emails, id), err)
-		again := newSums()
-		err = h.state.Pairs(id, func(_ event.RecipientID, p *Pair) { again.add(p) })
+		again := NewSums()
+		err = h.state.Pairs(id, func(_ event.RecipientID, p *Pair) { again.Count(p) })
 		h.same(fmt.Sprint("pairs of email ", id), again, *sumsIn(emails, id), err)
 		want.Emails += int64(bit(sumsIn(emails, id).Sent > 0))
 	}
 	var last []event.RecipientID
 	for id := range event.RecipientID(40) {
-		got := newSums()
-		err := h.state.Recipient(id, func(_ event.EmailID, p *Pair) { got.add(p) })
+		got := NewSums()
+		err := h.state.Recipient(id, func(_ event.EmailID, p *Pair) { got.Count(p) })
 		s := sumsIn(people, id)
 		h.same(fmt.Sprint("recipient ", id), got, *s, err)
 		want.Reached += int64(bit(s.Sent > 0))
@@ -261,7 +261,7 @@ func (h *history) check() {
 
 func sumsIn[K comparable](in map[K]*Sums, k K) *Sums {
 	if in[k] == nil {
-		s := newSums()
+		s := NewSums()
 		in[k] = &s
 	}
 	return in[k]

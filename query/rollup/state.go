@@ -48,7 +48,7 @@ type Cut func(f *File, emails []event.EmailID, oldest event.Micros, each func(*E
 
 // NewState returns the State of no files.
 func NewState() *State {
-	s := &State{places: map[event.EmailID]int32{}, total: newSums()}
+	s := &State{places: map[event.EmailID]int32{}, total: NewSums()}
 	s.hot.clear()
 	return s
 }
@@ -214,7 +214,7 @@ func (s *State) each(g *generation, emails []event.EmailID, do func(*emailSums, 
 				return ErrRange
 			}
 			i = int32(len(s.sums))
-			s.sums = append(s.sums, emailSums{email, newSums()})
+			s.sums = append(s.sums, emailSums{email, NewSums()})
 			s.places[email] = i
 		}
 		err := g.fold(email, func(r event.RecipientID, p *Pair) error {
@@ -231,7 +231,7 @@ func (s *State) each(g *generation, emails []event.EmailID, do func(*emailSums, 
 }
 
 func (s *State) takeBack(sums *emailSums, r event.RecipientID, p *Pair) {
-	sums.Sums = newSums()
+	sums.Sums = NewSums()
 	s.person(r).change(s, p, nil)
 	if who := &s.people[r]; !who.dirty && who.last == p.lastActive() && who.last != never {
 		who.dirty = true
@@ -240,7 +240,7 @@ func (s *State) takeBack(sums *emailSums, r event.RecipientID, p *Pair) {
 }
 
 func (s *State) put(sums *emailSums, r event.RecipientID, p *Pair) {
-	sums.add(p)
+	sums.Count(p)
 	who := s.person(r)
 	who.change(s, nil, p)
 	if last := p.lastActive(); last >= who.last {
@@ -303,7 +303,7 @@ func step(n *uint32, people *int64, was, is bool) {
 }
 
 func (s *State) addUp() {
-	s.total, s.sent = newSums(), 0
+	s.total, s.sent = NewSums(), 0
 	for i := range s.sums {
 		s.total.Add(&s.sums[i].Sums)
 		s.sent += int64(bit(s.sums[i].Sent > 0))

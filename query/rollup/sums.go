@@ -33,10 +33,11 @@ type Doers struct {
 // Active reports whether a person did anything.
 func (s *Sums) Active() bool { return s.LastActive != never }
 
-func newSums() Sums { return Sums{LastActive: never} }
+// NewSums returns the sums of nothing.
+func NewSums() Sums { return Sums{LastActive: never} }
 
-// add counts a pair that is not empty.
-func (s *Sums) add(p *Pair) {
+// Count adds a pair that is not empty.
+func (s *Sums) Count(p *Pair) {
 	if p.Sends > 0 {
 		earliest(&s.FirstSent, s.Sent, p.FirstSent)
 	}
