@@ -110,7 +110,7 @@ func Open(ctx context.Context, opts Options) (e *Engine, err error) {
 	}
 	e.mu.delivered = mark // a log that is gone goes on after it
 	lo := opts.Log
-	lo.Dir, lo.LimitBytes, lo.Next, lo.OnDurable = filepath.Join(opts.Dir, "wal"), opts.LogLimit, mark+1, e.deliver
+	lo.Dir, lo.LimitBytes, lo.Next, lo.OnDurable = filepath.Join(opts.Dir, "wal"), opts.LogLimit, mark+1, e.accept
 	if e.log, err = wal.Open(lo); err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
@@ -181,6 +181,31 @@ func (e *Engine) prepare(ctx context.Context, rec wal.Record) error {
 func (e *Engine) Append(ctx context.Context, events []event.Interaction) error {
 	s := scratchPool.Get().(*scratch)
 	defer scratchPool.Put(s)
+	if err := e.encode(ctx, s, events); err != nil {
+		return err
+	}
+	_, err := e.log.Append(ctx, s.frames, len(events))
+	return err
+}
+
+// Waiter is told the outcome of a Post; see wal.Waiter.
+type Waiter = wal.Waiter
+
+// Post is Append for a caller that does not wait for the disk: w is told when the
+// events are durable and visible, or that they are not, perhaps before Post
+// returns. Errors found at once are returned, and w is not told then. events may
+// be reused after the call.
+func (e *Engine) Post(events []event.Interaction, w Waiter) error {
+	s := scratchPool.Get().(*scratch)
+	defer scratchPool.Put(s)
+	if err := e.encode(context.Background(), s, events); err != nil {
+		return err
+	}
+	return e.log.Post(s.frames, len(events), w)
+}
+
+// encode checks events and leaves them in s as the frames of the log.
+func (e *Engine) encode(ctx context.Context, s *scratch, events []event.Interaction) error {
 	s.frames = s.frames[:0]
 	for i := range events {
 		in := &events[i]
@@ -193,10 +218,6 @@ func (e *Engine) Append(ctx context.Context, events []event.Interaction) error {
 		s.row = event.AppendRow(s.row[:0], in)
 		s.frames = wal.Frame(s.frames, s.row)
 	}
-	if _, err := e.log.Append(ctx, s.frames, len(events)); err != nil {
-		return err
-	}
-	e.counts.appended.Add(int64(len(events)))
 	return nil
 }
 
@@ -204,13 +225,19 @@ type scratch struct{ row, frames []byte }
 
 var scratchPool = sync.Pool{New: func() any { return new(scratch) }}
 
+// accept takes over a group that has just become durable.
+func (e *Engine) accept(lsn wal.LSN, frames []byte) {
+	e.counts.appended.Add(int64(e.deliver(lsn, frames)))
+}
+
 // deliver hands a durable group to the tails, in log order, before its callers
-// are answered.
-func (e *Engine) deliver(lsn wal.LSN, frames []byte) {
+// are answered, and returns how many events it has.
+func (e *Engine) deliver(lsn wal.LSN, frames []byte) (events int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	full, tails := false, *e.tails.Load()
 	for ordinal, row := range wal.Frames(frames) {
+		events++
 		org, err := event.RowOrg(row)
 		t := tails[org]
 		if err != nil || t == nil {
@@ -227,6 +254,7 @@ func (e *Engine) deliver(lsn wal.LSN, frames []byte) {
 		default:
 		}
 	}
+	return events
 }
 
 // tail returns the organisation's tail and opens it on first use.

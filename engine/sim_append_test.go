@@ -23,7 +23,7 @@ var texts = []string{"", "", "Gmail", "Outlook für Windows", "Mozilla/5.0 (Wind
 
 // draw invents a call with up to most events.
 func (w *world) draw(n *node, most int) *call {
-	c := &call{node: n}
+	c := &call{node: n, posts: w.rng.IntN(2) == 0}
 	orgs := w.orgs
 	if w.rng.IntN(3) > 0 {
 		orgs = []event.OrgID{w.anyOrg()}
@@ -58,7 +58,15 @@ func (c *call) run(ctx context.Context, ambiguous bool) error {
 	for i, f := range c.facts {
 		in[i] = f.in
 	}
-	err := c.node.eng.Append(ctx, in)
+	var err error
+	if c.posts && ctx.Done() == nil {
+		told := make(outcome, 1)
+		if err = c.node.eng.Post(in, told); err == nil {
+			err = <-told
+		}
+	} else {
+		err = c.node.eng.Append(ctx, in)
+	}
 	switch {
 	case err == nil:
 		c.fate = acked
@@ -67,6 +75,11 @@ func (c *call) run(ctx context.Context, ambiguous bool) error {
 	}
 	return err
 }
+
+// outcome is a Waiter that passes on what it is told.
+type outcome chan error
+
+func (o outcome) Done(err error) { o <- err }
 
 // expect reports errors of an append without a cause.
 func (w *world) expect(c *call, err error) {

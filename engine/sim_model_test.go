@@ -28,6 +28,7 @@ type fact struct {
 type call struct {
 	node  *node
 	facts []*fact
+	posts bool // it is told, instead of waiting
 	fate  fate
 }
 

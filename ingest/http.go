@@ -62,7 +62,7 @@ func (p *Public) Serve(ctx context.Context, ln net.Listener) error {
 	s := newServer(p.handle, p.opts.MaxConns)
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() { stopped <- s.ShutdownWithContext(context.Background()) })
-	err := s.Serve(ln)
+	err := s.Serve(holding{ln, p})
 	if stop() {
 		return fmt.Errorf("public plane: %w", err)
 	}
@@ -91,6 +91,7 @@ func newServer(handle fasthttp.RequestHandler, maxConns int) *fasthttp.Server {
 		NoDefaultServerHeader: true,
 		NoDefaultDate:         true,
 		NoDefaultContentType:  true,
+		LazyRequestTime:       true,
 		CloseOnShutdown:       true,
 		Logger:                silent{},
 	}
@@ -133,7 +134,7 @@ func (p *Public) pixel(c *fasthttp.RequestCtx, text []byte) {
 	defer requests.Put(r)
 	if p.opts.Tokens.Open(token.KindOpen, text, &r.claims) == nil {
 		p.fill(r, c, event.Open, event.Pixel)
-		p.record(r)
+		p.record(r, connOf(c))
 	} else {
 		p.counts.invalid.Add(1)
 	}
@@ -151,10 +152,16 @@ func (p *Public) click(c *fasthttp.RequestCtx, text []byte) {
 		return
 	}
 	p.fill(r, c, event.Click, event.Redirect)
-	p.record(r)
+	p.record(r, connOf(c))
 	neverCached(c)
 	c.Response.Header.Set("Location", location(r.claims.Target))
 	c.SetStatusCode(fasthttp.StatusFound)
+}
+
+// connOf returns the connection if it can hold an answer back.
+func connOf(c *fasthttp.RequestCtx) *conn {
+	held, _ := c.Conn().(*conn)
+	return held
 }
 
 func (p *Public) fill(r *request, c *fasthttp.RequestCtx, kind event.Kind, source event.Source) {
@@ -174,12 +181,7 @@ func peek(h *fasthttp.RequestHeader, name string) string {
 // remote returns the client's address: the peer, or, if the peer is a trusted
 // proxy, the right-most address of X-Forwarded-For that is not.
 func (p *Public) remote(c *fasthttp.RequestCtx) netip.Addr {
-	tcp, ok := c.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	addr, _ := netip.AddrFromSlice(tcp.IP)
-	addr = addr.Unmap()
+	addr := peerOf(c)
 	if len(p.opts.TrustedProxies) == 0 {
 		return addr
 	}
@@ -193,6 +195,14 @@ func (p *Public) remote(c *fasthttp.RequestCtx) netip.Addr {
 		addr, list = next.Unmap().WithZone(""), list[:max(i, 0)]
 	}
 	return addr
+}
+
+// peerOf returns the address of the other end of the connection.
+func peerOf(c *fasthttp.RequestCtx) netip.Addr {
+	if held := connOf(c); held != nil {
+		return held.peer
+	}
+	return addrOf(c.RemoteAddr())
 }
 
 func (p *Public) trusted(addr netip.Addr) bool {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"mailwake/engine"
 	"mailwake/engine/classify"
 	"mailwake/engine/event"
 	"mailwake/engine/registry"
@@ -35,6 +36,14 @@ func (j *journal) Append(_ context.Context, events []event.Interaction) error {
 		e.UserAgent = strings.Clone(e.UserAgent)
 		j.events = append(j.events, e)
 	}
+	return nil
+}
+
+func (j *journal) Post(events []event.Interaction, w engine.Waiter) error {
+	if err := j.Append(context.Background(), events); err != nil {
+		return err
+	}
+	w.Done(nil)
 	return nil
 }
 
@@ -309,7 +318,7 @@ func TestRecordAllocates(t *testing.T) {
 	w := open(t, nil)
 	w.public.opts.Engine = nothing{}
 	r := &request{kind: event.Open, source: event.Pixel, claims: w.claims(), userAgent: []byte("Mozilla/5.0 (X11; Linux x86_64; rv:24.0) Gecko/20100101 Thunderbird/24.4.0"), remote: netip.MustParseAddr("198.51.100.7")}
-	if n := testing.AllocsPerRun(1000, func() { w.public.record(r) }); n > 0 {
+	if n := testing.AllocsPerRun(1000, func() { w.public.record(r, nil) }); n > 0 {
 		t.Errorf("%v allocations per interaction, want 0", n)
 	}
 }
@@ -317,3 +326,8 @@ func TestRecordAllocates(t *testing.T) {
 type nothing struct{}
 
 func (nothing) Append(context.Context, []event.Interaction) error { return nil }
+
+func (nothing) Post(_ []event.Interaction, w engine.Waiter) error {
+	w.Done(nil)
+	return nil
+}

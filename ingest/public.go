@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mailwake/engine"
 	"mailwake/engine/classify"
 	"mailwake/engine/event"
 	"mailwake/engine/registry"
@@ -29,6 +30,12 @@ type Appender interface {
 	Append(ctx context.Context, events []event.Interaction) error
 }
 
+// Recorder is an Appender that can also tell later: see engine.Engine.Post.
+type Recorder interface {
+	Appender
+	Post(events []event.Interaction, w engine.Waiter) error
+}
+
 // Decider answers whether an interaction may be recorded, without waiting.
 type Decider interface {
 	Decide(org event.OrgID, recipient event.RecipientID, kind event.Kind) registry.Verdict
@@ -37,7 +44,7 @@ type Decider interface {
 // PublicOptions configure a Public. Engine, Consent, Tokens and Classifier are
 // required.
 type PublicOptions struct {
-	Engine     Appender
+	Engine     Recorder
 	Consent    Decider
 	Tokens     *token.Ring
 	Classifier *classify.Classifier
@@ -119,8 +126,9 @@ type request struct {
 }
 
 // record makes one interaction durable if it may be recorded. It never fails
-// towards the recipient: what could not be recorded is counted and logged.
-func (p *Public) record(r *request) {
+// towards the recipient: what could not be recorded is counted and logged. With
+// answers it does not wait: they hold back the answer until the outcome is known.
+func (p *Public) record(r *request, answers *conn) {
 	if r.prefetched {
 		p.counts.prefetched.Add(1)
 		return
@@ -140,18 +148,26 @@ func (p *Public) record(r *request) {
 	if p.opts.KeepNetwork {
 		r.events[0].Network = classify.Network(r.remote)
 	}
-	if err := p.opts.Engine.Append(context.Background(), r.events[:]); err != nil {
-		p.notRecorded(err)
+	if answers == nil {
+		p.settle(p.opts.Engine.Append(context.Background(), r.events[:]))
 		return
 	}
-	p.counts.recorded.Add(1)
-	if p.refused.Load() && p.refused.CompareAndSwap(true, false) {
-		p.opts.Logger.Info("interactions are recorded again")
+	answers.hold()
+	if err := p.opts.Engine.Post(r.events[:], answers); err != nil {
+		answers.Done(err)
 	}
 }
 
-// notRecorded counts a loss and logs the first of a run of losses.
-func (p *Public) notRecorded(err error) {
+// settle counts the outcome of a recording and logs the first and the last loss
+// of a run of losses.
+func (p *Public) settle(err error) {
+	if err == nil {
+		p.counts.recorded.Add(1)
+		if p.refused.Load() && p.refused.CompareAndSwap(true, false) {
+			p.opts.Logger.Info("interactions are recorded again")
+		}
+		return
+	}
 	p.counts.notRecorded.Add(1)
 	if !errors.Is(err, context.Canceled) && p.refused.CompareAndSwap(false, true) {
 		p.opts.Logger.Error("interactions are answered but not recorded", "error", err)

@@ -19,13 +19,10 @@ import (
 // another caller was writing the group, or the group was the first of a segment
 // and the list of segments could not be written after it.
 func (l *Log) Append(ctx context.Context, frames []byte, n int) (LSN, error) {
-	if err := checkFrames(frames, n); err != nil {
-		return 0, err
-	}
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	g, leads, err := l.join(frames, n)
+	g, leads, err := l.join(frames, n, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -40,10 +37,34 @@ func (l *Log) Append(ctx context.Context, frames []byte, n int) (LSN, error) {
 	return lsn, err
 }
 
+// Waiter is told the outcome of a Post.
+type Waiter interface {
+	// Done is called once, with nil or the error that Append would have returned.
+	// It runs on the caller that wrote the group and holds up the others that are
+	// told after it: it must be short and must not call the Log.
+	Done(err error)
+}
+
+// Post is Append for a caller that does not wait: w is told when the records are
+// durable or have failed, perhaps before Post returns. Errors that Append returns
+// at once are returned at once, and w is not told. The first caller of a group
+// writes it within its Post.
+func (l *Log) Post(frames []byte, n int, w Waiter) error {
+	g, leads, err := l.join(frames, n, w)
+	if err == nil && leads {
+		l.lead(g)
+		l.leave(g)
+	}
+	return err
+}
+
 // join puts frames into the group that is being collected. When they do not fit,
 // or there is none, the caller leads a new one; a group that others outgrew this
-// way is written when its own leader has the turn.
-func (l *Log) join(frames []byte, n int) (g *group, leads bool, err error) {
+// way is written when its own leader has the turn. A caller with w does not wait.
+func (l *Log) join(frames []byte, n int, w Waiter) (g *group, leads bool, err error) {
+	if err := checkFrames(frames, n); err != nil {
+		return nil, false, err
+	}
 	size := int64(len(frames))
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -62,10 +83,16 @@ func (l *Log) join(frames []byte, n int) (g *group, leads bool, err error) {
 		g, leads = l.takeLocked(), true
 		l.mu.open = g
 		l.mu.pending++
-	} else if g.done == nil {
+	} else if w == nil && g.done == nil {
 		g.done = make(chan struct{})
 	}
 	g.add(frames, n)
+	if w != nil {
+		g.posts = append(g.posts, w)
+	}
+	if w == nil || leads {
+		g.refs.Add(1)
+	}
 	l.mu.size += size
 	return g, leads, nil
 }
@@ -88,7 +115,7 @@ func (l *Log) lead(g *group) {
 	if l.mu.open == g {
 		l.mu.open = nil
 	}
-	l.calls = int(g.refs.Load())
+	l.calls = g.calls
 	last, err := l.mu.last, l.mu.err
 	l.mu.Unlock()
 	if err != nil {
@@ -151,6 +178,9 @@ func (l *Log) settle(g *group) {
 	l.mu.Unlock()
 	if done != nil {
 		close(done)
+	}
+	for _, w := range g.posts {
+		w.Done(g.err)
 	}
 }
 

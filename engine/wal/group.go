@@ -13,16 +13,18 @@ const keepBuffer = 1 << 20
 // filled, the others are still looked at by callers that have not woken up yet.
 const maxFree = 8
 
-// group collects the records of the calls that will share one fsync. buf, n and
-// done are guarded by Log.mu until the leader seals the group; lsn and err are
-// written by the leader before done is closed.
+// group collects the records of the calls that will share one fsync. buf, n,
+// calls, posts and done are guarded by Log.mu until the leader seals the group;
+// lsn and err are written by the leader before done is closed.
 type group struct {
-	buf  []byte // header space, then frames
-	n    int
-	done chan struct{} // nil while only the leader is in the group
-	refs atomic.Int32  // callers that still look at the group
-	lsn  LSN
-	err  error
+	buf   []byte // header space, then frames
+	n     int
+	calls int           // Append and Post, the leader's included
+	posts []Waiter      // who is told instead of waiting
+	done  chan struct{} // nil while nobody but the leader waits
+	refs  atomic.Int32  // callers that still look at the group
+	lsn   LSN
+	err   error
 }
 
 // fits reports whether size bytes in n records may join.
@@ -33,7 +35,7 @@ func (g *group) fits(size, n int) bool {
 func (g *group) add(frames []byte, n int) {
 	g.buf = append(g.buf, frames...)
 	g.n += n
-	g.refs.Add(1)
+	g.calls++
 }
 
 // wait returns when the group has its result, or with ctx's error.
@@ -58,7 +60,9 @@ func (g *group) reset() {
 		g.buf = make([]byte, headerLen, 16<<10)
 	}
 	g.buf = g.buf[:headerLen]
-	g.n, g.done, g.lsn, g.err = 0, nil, 0, nil
+	clear(g.posts)
+	g.posts = g.posts[:0]
+	g.n, g.calls, g.done, g.lsn, g.err = 0, 0, nil, 0, nil
 }
 
 // takeLocked returns an empty group.
@@ -73,7 +77,8 @@ func (l *Log) takeLocked() *group {
 	return g
 }
 
-// leave is called once by every caller of g, with the result already copied out.
+// leave is called once by everybody counted in g.refs, with the result already
+// copied out.
 func (l *Log) leave(g *group) {
 	if g.refs.Add(-1) > 0 {
 		return
