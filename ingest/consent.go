@@ -210,6 +210,9 @@ func sources(ctx context.Context, reg *registry.Registry, org event.OrgID, a reg
 		}
 	}
 	add(SubjectRef{Kind: recipientKind, RecipientID: int64(a.Recipient)}, own.Own)
+	if a.Address == "" { // erased: nobody has it any more
+		return out, nil
+	}
 	people, err := reg.PeopleByAddress(ctx, org, a.Address)
 	if err != nil {
 		return nil, err

@@ -97,6 +97,34 @@ func BenchmarkConsent(b *testing.B) {
 			}
 		}
 	})
+	b.Run("import of 200,000", func(b *testing.B) { // and what following an email waits meanwhile
+		for i := 0; b.Loop(); i++ {
+			changes := make([]PreferenceChange, refusals)
+			for j := range changes {
+				changes[j] = PreferenceChange{Subject: OfPerson(PersonID(1001 + j)), Purposes: AllPurposes, State: Preference(1 + i%2)}
+			}
+			done := make(chan error, 1)
+			go func() {
+				done <- r.SetPreferences(b.Context(), acme, changes, Proof{Source: "bench", Actor: BySystem()})
+			}()
+			longest := time.Duration(0)
+			for under := true; under; {
+				begun := time.Now()
+				if _, err := r.RegisterEmail(b.Context(), acme, NewEmail{From: "a@b.example", Wish: true, Recipients: []NewRecipient{{Address: "person1@example.com"}}}); err != nil {
+					b.Fatal(err)
+				}
+				longest = max(longest, time.Since(begun))
+				select {
+				case err := <-done:
+					if under = false; err != nil {
+						b.Fatal(err)
+					}
+				default:
+				}
+			}
+			b.ReportMetric(float64(longest.Milliseconds()), "ms/longest-follow")
+		}
+	})
 	b.Run("verify ledger", func(b *testing.B) {
 		for b.Loop() {
 			if _, err := r.VerifyLedger(b.Context(), acme); err != nil {

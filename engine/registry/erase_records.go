@@ -69,6 +69,10 @@ func (r *Registry) EraseRecords(ctx context.Context, org event.OrgID, id Erasure
 	if err != nil {
 		return Erased{}, err
 	}
+	if err := r.takeGiving(ctx); err != nil {
+		return Erased{}, err
+	}
+	defer r.endGiving()
 	var out Erased
 	var needles []string
 	err = r.change(ctx, "erase records", func(tx bun.Tx, next *draft) error {
@@ -217,17 +221,21 @@ func (x *eraser) contacts(account *personRow) error {
 	}
 	var changes []newPreference
 	var ids []PersonID
+	evidence := fmt.Sprintf("erasure %d of the account", x.erasure.ID)
 	for _, c := range contacts {
 		ids = append(ids, c.ID)
 		if fresh := account.Denied &^ c.Denied; fresh != 0 {
 			changes = append(changes, newPreference{
-				PreferenceChange: PreferenceChange{Subject: OfPerson(c.ID), Purposes: fresh, State: Denied}, was: Answers{c.Allowed, c.Denied},
+				PreferenceChange: PreferenceChange{Subject: OfPerson(c.ID), Purposes: fresh, State: Denied, Evidence: evidence}, was: Answers{c.Allowed, c.Denied},
 			})
 		}
 	}
 	if len(changes) > 0 {
-		proof := Proof{Source: "erasure", Actor: BySystem(), Evidence: fmt.Sprintf("erasure %d of the account", x.erasure.ID)}
-		if err := appendLedger(x.ctx, x.tx, x.org, changes, proof, x.erasure.StartedAt); err != nil {
+		shown, err := newProof(x.ctx, x.tx, x.org, Proof{Source: "erasure", Actor: BySystem()})
+		if err != nil {
+			return err
+		}
+		if err := appendLedger(x.ctx, x.tx, x.org, changes, &shown, x.erasure.StartedAt); err != nil {
 			return err
 		}
 		states := map[Subject]Answers{}

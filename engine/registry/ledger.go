@@ -98,20 +98,28 @@ func (e *ledgerRow) chain(buf []byte, previous []byte, proof [sha256.Size]byte) 
 	return sha256.Sum256(append(b, proof[:]...))
 }
 
-// appendLedger writes one entry per change behind the organisation's last one.
-func appendLedger(ctx context.Context, tx bun.Tx, org event.OrgID, changes []newPreference, proof Proof, now event.Micros) error {
-	var head orgRow
-	err := tx.NewRaw("UPDATE organisations SET last_proof_id = last_proof_id + 1 WHERE id = ? RETURNING last_proof_id, ledger_count, ledger_hash", org).
-		Scan(ctx, &head)
-	if err != nil {
-		return fmt.Errorf("read ledger's head: %w", err)
-	}
+// newProof stores what shows that changes were given, for their entries to share.
+func newProof(ctx context.Context, tx bun.Tx, org event.OrgID, proof Proof) (proofRow, error) {
 	shown := proofRow{
-		Org: int64(org), ID: head.LastProof, Source: proof.Source, FormVersion: proof.FormVersion, Shown: proof.Text,
+		Org: int64(org), Source: proof.Source, FormVersion: proof.FormVersion, Shown: proof.Text,
 		Locale: proof.Locale, ActorKind: string(proof.Actor.Kind), ActorKey: proof.Actor.KeyID,
 	}
+	err := tx.NewRaw("UPDATE organisations SET last_proof_id = last_proof_id + 1 WHERE id = ? RETURNING last_proof_id", org).Scan(ctx, &shown.ID)
+	if err != nil {
+		return shown, fmt.Errorf("number proof: %w", err)
+	}
 	if _, err := tx.NewInsert().Model(&shown).Exec(ctx); err != nil {
-		return fmt.Errorf("insert proof: %w", err)
+		return shown, fmt.Errorf("insert proof: %w", err)
+	}
+	return shown, nil
+}
+
+// appendLedger writes one entry per change behind the organisation's last one.
+func appendLedger(ctx context.Context, tx bun.Tx, org event.OrgID, changes []newPreference, shown *proofRow, now event.Micros) error {
+	var head orgRow
+	err := tx.NewSelect().Model(&head).Column("ledger_count", "ledger_hash").Where("id = ?", org).Scan(ctx)
+	if err != nil {
+		return fmt.Errorf("read ledger's head: %w", err)
 	}
 	digest, previous := shown.digest(), head.LedgerHash
 	var buf []byte
@@ -123,7 +131,7 @@ func appendLedger(ctx context.Context, tx bun.Tx, org event.OrgID, changes []new
 			row := ledgerRow{
 				Org: int64(org), Seq: head.LedgerCount, At: int64(now), SubjectKind: string(c.Subject.Kind), SubjectID: c.Subject.ID,
 				Purposes: int64(c.Purposes), State: c.State.String(), WasAllowed: int64(c.was.Allowed), WasDenied: int64(c.was.Denied),
-				Evidence: orElse(c.Evidence, proof.Evidence), Proof: shown.ID,
+				Evidence: c.Evidence, Proof: shown.ID,
 			}
 			hash := row.chain(buf, previous, digest)
 			row.Hash = hash[:]

@@ -27,6 +27,12 @@ func (r *Registry) CheckPreferences(ctx context.Context, org event.OrgID, change
 		}
 		in = append(in, p)
 	}
+	return r.faults(ctx, org, in, faults, found)
+}
+
+// faults tells found what stands against each change: what was seen of it at first
+// sight, or that whom it is about is not there.
+func (r *Registry) faults(ctx context.Context, org event.OrgID, in []newPreference, seen map[int]error, found func(*ChangeError)) error {
 	tx, err := r.reader.BeginTx(ctx, nil)
 	if err != nil {
 		return storeError("check preferences", err)
@@ -41,7 +47,7 @@ func (r *Registry) CheckPreferences(ctx context.Context, org event.OrgID, change
 		return storeError("check preferences", err)
 	}
 	for i := range in {
-		if err := faultOf(&in[i], faults[i], people, known); err != nil {
+		if err := faultOf(&in[i], seen[i], people, known); err != nil {
 			found(&ChangeError{i, err})
 		}
 	}

@@ -43,7 +43,9 @@ func indexed(i int, err error) error {
 // SetPreferences is the only way a preference changes: all of the changes or none,
 // one ledger entry each, in order, also where one changes nothing. It works in
 // every state of the organisation. When it returns, every later Decide and
-// RegisterEmail obeys. A fault of one change is a *ChangeError with its index.
+// RegisterEmail obeys. Many changes are applied in pieces, so that others can write
+// in between; should the store fail then, the rest is applied before the next change
+// of a preference, or when the registry is opened. A fault of one change is a *ChangeError with its index.
 // Problems: org_not_found, proof_invalid, actor_invalid, too_many_changes, and of
 // single changes preference_invalid, preference_subject_invalid, address_invalid,
 // person_not_found, recipient_not_found.
@@ -60,6 +62,16 @@ func (r *Registry) SetPreferences(ctx context.Context, org event.OrgID, changes 
 		if err := in[i].check(); err != nil {
 			return &ChangeError{i, err}
 		}
+	}
+	if err := r.takeGiving(ctx); err != nil {
+		return err
+	}
+	defer r.endGiving()
+	if len(in) > pieceChanges {
+		if err := r.takeInPieces(ctx, org, in, proof); err != nil {
+			return err
+		}
+		return r.applyPieces(context.WithoutCancel(ctx))
 	}
 	return r.change(ctx, "set preferences", func(tx bun.Tx, next *draft) error {
 		if _, ok := next.Org(org); !ok {
@@ -131,6 +143,19 @@ func setPreferences(ctx context.Context, tx bun.Tx, next *draft, org event.OrgID
 	if len(changes) == 0 {
 		return nil
 	}
+	for i := range changes {
+		changes[i].Evidence = orElse(changes[i].Evidence, proof.Evidence)
+	}
+	shown, err := newProof(ctx, tx, org, proof)
+	if err != nil {
+		return err
+	}
+	return applyPreferences(ctx, tx, next, org, changes, &shown, now)
+}
+
+// applyPreferences stores changes that have been shown what is proven, with their
+// own evidence.
+func applyPreferences(ctx context.Context, tx bun.Tx, next *draft, org event.OrgID, changes []newPreference, shown *proofRow, now event.Micros) error {
 	if err := resolveAddresses(ctx, tx, org, changes, now); err != nil {
 		return err
 	}
@@ -150,7 +175,7 @@ func setPreferences(ctx context.Context, tx bun.Tx, next *draft, org event.OrgID
 		c.was = was
 		states[c.Subject] = was.with(c.Purposes, c.State)
 	}
-	if err := appendLedger(ctx, tx, org, changes, proof, now); err != nil {
+	if err := appendLedger(ctx, tx, org, changes, shown, now); err != nil {
 		return err
 	}
 	recipients, people, err := storeAnswers(ctx, tx, org, states)

@@ -66,8 +66,11 @@ type Registry struct {
 	clock   func() time.Time
 	patient time.Duration
 	turn    chan struct{} // held from before a change begins until its snapshot is published
+	giving  chan struct{} // held while preferences change; see takeGiving
 	reads   readLog
 	current atomic.Pointer[Snapshot]
+
+	unfinished bool // there are pieces to apply; guarded by giving
 }
 
 // Open opens the registry, creates it when the file is missing, and brings its
@@ -84,7 +87,7 @@ func Open(ctx context.Context, opt Options) (_ *Registry, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{path: path, clock: opt.Clock, patient: opt.BusyTimeout, turn: make(chan struct{}, 1)}
+	r := &Registry{path: path, clock: opt.Clock, patient: opt.BusyTimeout, turn: make(chan struct{}, 1), giving: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("open registry %s: %w", path, errors.Join(err, r.Close()))
@@ -107,7 +110,13 @@ func Open(ctx context.Context, opt Options) (_ *Registry, err error) {
 		return nil, storeError("load snapshot", err)
 	}
 	r.current.Store(s)
-	return r, nil
+	if r.unfinished, err = r.reader.NewSelect().Model((*pieceRow)(nil)).Exists(ctx); err != nil {
+		return nil, storeError("look for preferences to apply", err)
+	}
+	if r.unfinished {
+		err = r.applyPieces(ctx)
+	}
+	return r, err
 }
 
 // Close waits for running statements and closes the database. No other method
@@ -174,19 +183,21 @@ func (r *Registry) inTx(ctx context.Context, fn func(bun.Tx) error) (err error) 
 	return tx.Commit()
 }
 
-func (r *Registry) takeTurn(ctx context.Context) error {
+func (r *Registry) takeTurn(ctx context.Context) error { return take(ctx, r.turn, r.patient) }
+
+func take(ctx context.Context, turn chan struct{}, patience time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	select {
-	case r.turn <- struct{}{}:
+	case turn <- struct{}{}:
 		return nil
 	default:
 	}
-	timer := time.NewTimer(r.patient)
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
-	case r.turn <- struct{}{}:
+	case turn <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

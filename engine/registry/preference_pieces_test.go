@@ -1,0 +1,140 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"mailwake/engine/event"
+	"mailwake/engine/problem"
+)
+
+const many = 2*pieceChanges + pieceChanges/2
+
+// refusals are of so many addresses, the last of which is that of the first, allowed.
+func refusals() []PreferenceChange {
+	changes := make([]PreferenceChange, many)
+	for i := range changes {
+		changes[i] = PreferenceChange{Address: fmt.Sprintf("p%d@example.com", i+1), Purposes: AllPurposes, State: Denied}
+	}
+	changes[many-1] = PreferenceChange{Address: "p1@example.com", Purposes: PurposesOf(PurposeClick), State: Allowed, Evidence: "its own"}
+	return changes
+}
+
+// appliedAll fails the test unless all of refusals is in force and in the ledger.
+func appliedAll(t *testing.T, r *Registry, org event.OrgID) {
+	t.Helper()
+	if n, err := r.VerifyLedger(t.Context(), org); err != nil || n != many {
+		t.Errorf("a ledger of %d entries, %v; want %d", n, err, many)
+	}
+	seq := 0
+	for e, err := range r.Ledger(t.Context(), org, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		seq++
+		want := event.RecipientID(seq)
+		if seq == many {
+			want = 1
+		}
+		if e.Subject != OfRecipient(want) || e.Source != "file" || (seq == many) != (e.Evidence == "its own") || seq != many && e.Evidence != "of all" {
+			t.Fatalf("entry %d: %+v", seq, e)
+		}
+	}
+	for id := event.RecipientID(1); id < many; id++ {
+		if r.Decide(org, id, event.Open).Allow || r.Decide(org, id, event.Click).Allow != (id == 1) {
+			t.Fatalf("recipient %d is decided wrongly", id)
+		}
+	}
+	if left, err := r.reader.NewSelect().Model((*pieceRow)(nil)).Count(t.Context()); err != nil || left != 0 {
+		t.Errorf("%d pieces are left, %v", left, err)
+	}
+}
+
+var ofFile = Proof{Source: "file", Evidence: "of all", Actor: BySystem()}
+
+// TestPiecesAllOrNone: many changes are all there, in order; none of them is with one
+// that is faulty, in whichever piece.
+func TestPiecesAllOrNone(t *testing.T) {
+	r := fresh(t)
+	acme := org(t, r, "acme")
+	for place, fault := range map[int]PreferenceChange{
+		0:        {Person: PersonKey{Contact, "nobody"}, Purposes: AllPurposes, State: Denied},
+		many / 2: {Subject: OfRecipient(77), Purposes: AllPurposes, State: Denied},
+		many - 1: {Subject: OfPerson(77), Purposes: AllPurposes, State: Denied},
+	} {
+		changes := refusals()
+		changes[place] = fault
+		err := r.SetPreferences(t.Context(), acme, changes, ofFile)
+		if wrong, ok := errors.AsType[*ChangeError](err); !ok || wrong.Index != place {
+			t.Errorf("fault at %d: %v", place, err)
+		}
+		if head, err := r.LedgerHead(t.Context(), acme); err != nil || head.Entries != 0 {
+			t.Fatalf("fault at %d: %d entries, %v", place, head.Entries, err)
+		}
+	}
+	if err := r.SetPreferences(t.Context(), acme+1, refusals(), ofFile); problem.Of(err).Code != "org_not_found" {
+		t.Errorf("of no organisation: %v", err)
+	}
+	if err := r.SetPreferences(t.Context(), acme, refusals(), ofFile); err != nil {
+		t.Fatal(err)
+	}
+	appliedAll(t, r, acme)
+}
+
+// TestPiecesLetOthersWrite: between the pieces the writer is free; preferences and
+// erasures wait, and come after all of them.
+func TestPiecesLetOthersWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "registry.db")
+	r := open(t, path)
+	acme := org(t, r, "acme")
+	if err := r.takeGiving(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	in := make([]newPreference, 0, many)
+	for _, c := range refusals() {
+		p := newPreference{PreferenceChange: c}
+		if err := p.check(); err != nil {
+			t.Fatal(err)
+		}
+		in = append(in, p)
+	}
+	if err := r.takeInPieces(t.Context(), acme, in, ofFile); err != nil {
+		t.Fatal(err)
+	}
+	image := filepath.Join(t.TempDir(), "registry.db") // as a crash leaves it here
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(path + suffix)
+		if err == nil {
+			err = os.WriteFile(image+suffix, b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	email, err := r.RegisterEmail(t.Context(), acme, NewEmail{From: "a@acme.example", Wish: true, Recipients: []NewRecipient{{Address: "p1@example.com"}}})
+	if err != nil || email.Follow != FollowOn {
+		t.Errorf("between pieces: %v, %v", email.Follow, err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.SetPreferences(gone, acme, refusals()[:1], ofFile); !errors.Is(err, context.Canceled) {
+		t.Errorf("a preference did not wait: %v", err)
+	}
+	if _, err := r.BeginErasure(gone, acme, Whose{Address: "p1@example.com"}, BySystem()); !errors.Is(err, context.Canceled) {
+		t.Errorf("an erasure did not wait: %v", err)
+	}
+	r.endGiving()
+	latest := PreferenceChange{Address: "p1@example.com", Purposes: AllPurposes, State: Allowed}
+	if err := r.SetPreferences(t.Context(), acme, []PreferenceChange{latest}, ofFile); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := r.VerifyLedger(t.Context(), acme); err != nil || n != many+1 || !r.Decide(acme, 1, event.Open).Allow || r.Decide(acme, 2, event.Open).Allow {
+		t.Errorf("%d entries, %v", n, err)
+	}
+	again := open(t, image)
+	appliedAll(t, again, acme)
+}
