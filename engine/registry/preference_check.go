@@ -27,31 +27,32 @@ func (r *Registry) CheckPreferences(ctx context.Context, org event.OrgID, change
 		}
 		in = append(in, p)
 	}
-	return r.faults(ctx, org, in, faults, found)
+	_, err := r.faults(ctx, org, in, faults, found)
+	return err
 }
 
 // faults tells found what stands against each change: what was seen of it at first
-// sight, or that whom it is about is not there.
-func (r *Registry) faults(ctx context.Context, org event.OrgID, in []newPreference, seen map[int]error, found func(*ChangeError)) error {
+// sight, or that whom it is about is not there. It returns the people that are named.
+func (r *Registry) faults(ctx context.Context, org event.OrgID, in []newPreference, seen map[int]error, found func(*ChangeError)) (map[PersonKey]PersonID, error) {
 	tx, err := r.reader.BeginTx(ctx, nil)
 	if err != nil {
-		return storeError("check preferences", err)
+		return nil, storeError("check preferences", err)
 	}
 	defer func() { _ = tx.Rollback() }()
 	people, err := personIDs(ctx, tx, org, in)
 	if err != nil {
-		return storeError("check preferences", err)
+		return nil, storeError("check preferences", err)
 	}
 	known, err := loadAnswers(ctx, tx, org, slices.DeleteFunc(slices.Clone(in), func(c newPreference) bool { return c.Subject == Subject{} }))
 	if err != nil {
-		return storeError("check preferences", err)
+		return nil, storeError("check preferences", err)
 	}
 	for i := range in {
 		if err := faultOf(&in[i], seen[i], people, known); err != nil {
 			found(&ChangeError{i, err})
 		}
 	}
-	return nil
+	return people, nil
 }
 
 // faultOf returns what is wrong with a change: seen at first sight, or that whom

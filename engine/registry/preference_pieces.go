@@ -58,13 +58,16 @@ func (r *Registry) endGiving() { <-r.giving }
 // keeps what the changes are about from being erased meanwhile.
 func (r *Registry) takeInPieces(ctx context.Context, org event.OrgID, changes []newPreference, proof Proof) error {
 	var first error
-	err := r.faults(ctx, org, changes, nil, func(wrong *ChangeError) {
+	people, err := r.faults(ctx, org, changes, nil, func(wrong *ChangeError) {
 		if first == nil {
 			first = wrong
 		}
 	})
 	if err != nil || first != nil {
 		return cmp.Or(err, first)
+	}
+	if err := r.settleSubjects(ctx, org, changes, people); err != nil {
+		return err
 	}
 	return r.change(ctx, "take preferences", func(tx bun.Tx, next *draft) error {
 		if _, ok := next.Org(org); !ok {
@@ -77,6 +80,34 @@ func (r *Registry) takeInPieces(ctx context.Context, org event.OrgID, changes []
 		r.unfinished = true // if the transaction fails there is nothing to be found, once
 		return insertPieces(ctx, tx, pieceRow{Org: org, Proof: shown.ID, At: r.now()}, changes, proof.Evidence)
 	})
+}
+
+// settleSubjects names by number whom changes are about, where there is one, and puts
+// them in the order of the tables, those of one subject in theirs: pieces in any
+// other order would each write to pages everywhere. Addresses that are new stay.
+func (r *Registry) settleSubjects(ctx context.Context, org event.OrgID, changes []newPreference, people map[PersonKey]PersonID) error {
+	var keys []string
+	for _, c := range changes {
+		if c.key != "" {
+			keys = append(keys, c.key)
+		}
+	}
+	known, err := knownRecipients(ctx, r.reader, org, keys)
+	if err != nil {
+		return storeError("look up recipients", err)
+	}
+	for i := range changes {
+		c := &changes[i]
+		if who, ok := known[c.key]; ok {
+			c.Subject, c.Address, c.key = OfRecipient(who.ID), "", ""
+		} else if c.Person != (PersonKey{}) {
+			c.Subject, c.Person = OfPerson(people[c.Person]), PersonKey{}
+		}
+	}
+	slices.SortStableFunc(changes, func(a, b newPreference) int {
+		return cmp.Or(cmp.Compare(a.Subject.Kind, b.Subject.Kind), cmp.Compare(a.Subject.ID, b.Subject.ID))
+	})
+	return nil
 }
 
 // insertPieces stores the changes in rows that are like row otherwise.

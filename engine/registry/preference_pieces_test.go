@@ -138,3 +138,34 @@ func TestPiecesLetOthersWrite(t *testing.T) {
 	again := open(t, image)
 	appliedAll(t, again, acme)
 }
+
+// TestPiecesKeepEachSubjectsOrder: changes of people, of known and of new addresses,
+// in any order: of each subject the last one counts, and has its entry last.
+func TestPiecesKeepEachSubjectsOrder(t *testing.T) {
+	r := fresh(t)
+	acme := org(t, r, "acme")
+	if _, err := r.PutPerson(t.Context(), acme, Person{Kind: Contact, ExternalID: "c", Addresses: []string{"c@example.com"}}); err != nil {
+		t.Fatal(err)
+	}
+	who := []PreferenceChange{{Address: "new@example.com"}, {Person: PersonKey{Contact, "c"}}, {Subject: OfRecipient(1)}, {Address: "C@example.com"}}
+	var changes []PreferenceChange
+	for i := range many {
+		c := who[i%len(who)]
+		c.Purposes, c.State = AllPurposes, Denied
+		if i >= many-len(who) {
+			c.State = Allowed
+		}
+		changes = append(changes, c)
+	}
+	if err := r.SetPreferences(t.Context(), acme, changes, ofFile); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := r.VerifyLedger(t.Context(), acme); err != nil || n != many {
+		t.Errorf("%d entries, %v", n, err)
+	}
+	for _, id := range []event.RecipientID{1, 2} {
+		if v := r.Decide(acme, id, event.Open); !v.Allow {
+			t.Errorf("recipient %d: %v", id, v.Reasons)
+		}
+	}
+}

@@ -41,14 +41,14 @@ func indexed(i int, err error) error {
 }
 
 // SetPreferences is the only way a preference changes: all of the changes or none,
-// one ledger entry each, in order, also where one changes nothing. It works in
-// every state of the organisation. When it returns, every later Decide and
-// RegisterEmail obeys. Many changes are applied in pieces, so that others can write
-// in between; should the store fail then, the rest is applied before the next change
-// of a preference, or when the registry is opened. A fault of one change is a *ChangeError with its index.
-// Problems: org_not_found, proof_invalid, actor_invalid, too_many_changes, and of
-// single changes preference_invalid, preference_subject_invalid, address_invalid,
-// person_not_found, recipient_not_found.
+// one ledger entry each, those of one subject in order, also where one changes
+// nothing. It works in every state of the organisation. When it returns, every later
+// Decide and RegisterEmail obeys. Many changes are applied in pieces, so that others
+// can write in between; should the store fail then, the rest is applied before the
+// next change of a preference, or when the registry is opened. A fault of one change
+// is a *ChangeError with its index. Problems: org_not_found, proof_invalid,
+// actor_invalid, too_many_changes, and of single changes preference_invalid,
+// preference_subject_invalid, address_invalid, person_not_found, recipient_not_found.
 func (r *Registry) SetPreferences(ctx context.Context, org event.OrgID, changes []PreferenceChange, proof Proof) error {
 	if err := proof.check(); err != nil {
 		return err

@@ -58,11 +58,11 @@ func takeRecipientIDs(ctx context.Context, tx bun.Tx, org event.OrgID, n int) (e
 }
 
 // knownRecipients returns those of the addresses that have an id already.
-func knownRecipients(ctx context.Context, tx bun.Tx, org event.OrgID, keys []string) (map[string]Recipient, error) {
+func knownRecipients(ctx context.Context, db bun.IDB, org event.OrgID, keys []string) (map[string]Recipient, error) {
 	known := map[string]Recipient{}
 	for part := range slices.Chunk(keys, rowsPerStatement) {
 		var rows []recipientRow
-		if err := lookUp(tx, org, part).Scan(ctx, &rows); err != nil {
+		if err := lookUp(db, org, part).Scan(ctx, &rows); err != nil {
 			return nil, fmt.Errorf("look up recipients: %w", err)
 		}
 		for _, row := range rows {
