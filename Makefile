@@ -74,9 +74,11 @@ simulate: setup ## SEEDS (1000) random histories against a model, ROUNDS (200) k
 postfix: ## let a real Postfix deliver replies over LMTP on loopback (needs root and Debian's package postfix)
 	@GOFLAGS=-tags=duckdb_arrow,postfix go test -count=1 -run TestPostfix -v ./ingest
 
+bench-setup: ## install chDB, ClickHouse within a process, as locked: a peer of bench kpi and bench bulk
+	@npm ci --prefix bench/peers --no-audit --no-fund --loglevel=error
+
 bench: build ## measure ingest, freshness, flush, commit (figures go into ARCHITECTURE.md)
-	@bin/mailwake bench pixel
-	bin/mailwake bench fresh
+	@for b in pixel bulk fresh kpi; do bin/mailwake bench $$b --report bench/reports; done
 	go test -run '^$$' -bench . -benchmem ./engine/... ./ingest/... ./query
 
 clean: ## remove what was built

@@ -112,14 +112,15 @@ func (c *client) follow(ctx context.Context, prefix string, n int) ([]pixel, err
 	return all, nil
 }
 
-func (c *client) followOne(ctx context.Context, prefix string, from, to int) ([]pixel, error) {
-	type address struct {
-		Address string `json:"address"`
-	}
-	var addresses []address
+// addresses are the recipients from+1 to to of a prefix, as the API wants them.
+func addresses(prefix string, from, to int) (all []map[string]string) {
 	for i := from; i < to; i++ {
-		addresses = append(addresses, address{fmt.Sprintf("%s%d@bench.example", prefix, i+1)})
+		all = append(all, map[string]string{"address": fmt.Sprintf("%s%d@bench.example", prefix, i+1)})
 	}
+	return all
+}
+
+func (c *client) followOne(ctx context.Context, prefix string, from, to int) ([]pixel, error) {
 	var answer struct {
 		EmailID  int64  `json:"email_id"`
 		State    string `json:"follow_state"`
@@ -129,7 +130,7 @@ func (c *client) followOne(ctx context.Context, prefix string, from, to int) ([]
 		} `json:"messages"`
 	}
 	err := c.decode(ctx, http.MethodPost, "/v1/orgs/"+org+"/emails", map[string]any{
-		"from": "a@bench.example", "to": addresses, "subject": "Bench " + prefix, "follow": "required",
+		"from": "a@bench.example", "to": addresses(prefix, from, to), "subject": "Bench " + prefix, "follow": "required",
 		"html": `<html><body><p>Hi <a href="https://example.com/x">x</a></p></body></html>`,
 	}, &answer)
 	if err != nil {

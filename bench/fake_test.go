@@ -231,5 +231,5 @@ func fakeSetup(t *testing.T, flaws string) Setup {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Setup{Binary: path, Env: []string{fakeEnv + "=" + flaws, "GORACE=atexit_sleep_ms=0"}, Dir: filepath.Join(t.TempDir(), "new"), Conns: 4, Recipients: 10}
+	return Setup{Binary: path, Env: []string{fakeEnv + "=" + flaws, "GORACE=atexit_sleep_ms=0"}, Dir: filepath.Join(t.TempDir(), "new"), Nginx: "nginx-that-is-not-there", Conns: 4, Recipients: 10}
 }

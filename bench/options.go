@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -15,6 +16,8 @@ type Setup struct {
 	ServeArgs []string // more arguments of `mailwake serve`, such as --storage
 	Env       []string // more environment of the servers, as NAME=value; MAILWAKE_* is not inherited
 	Dir       string   // where the data folder is made, itself made if missing; default: the folder for temporary files
+	Peers     string   // folder of the peers that npm installs; default bench/peers
+	Nginx     string   // program; default nginx, which may be absent
 	Keep      bool     // leave the data folder there, for inspect and verify
 
 	Conns      int           // keep-alive connections; default 256
@@ -77,6 +80,8 @@ func (s *Setup) setDefaults(cores int) error {
 		}
 		s.Binary = path
 	}
+	defaultTo(&s.Peers, filepath.Join("bench", "peers"))
+	defaultTo(&s.Nginx, "nginx")
 	defaultTo(&s.Conns, 256)
 	defaultTo(&s.Threads, min(max(1, cores/4), s.Conns))
 	defaultTo(&s.Recipients, 4000)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"time"
 )
@@ -38,7 +39,7 @@ func Pixel(ctx context.Context, o PixelOptions) (r PixelReport, err error) {
 		return r, err
 	}
 	for i := range o.Rounds {
-		for _, round := range []func(context.Context) error{b.baselineRound, b.mailwakeRound} {
+		for _, round := range []func(context.Context) error{b.baselineRound, b.mailwakeRound, b.nginxRound} {
 			b.round = i + 1
 			if err := round(ctx); err != nil {
 				return r, fmt.Errorf("round %d: %w", i+1, err)
@@ -97,6 +98,28 @@ func (b *pixelBench) baselineRound(ctx context.Context) error {
 		return err
 	}
 	b.report.Baseline.Rounds = append(b.report.Baseline.Rounds, round)
+	return nil
+}
+
+// nginxRound measures nginx writing an access log, where it is installed.
+func (b *pixelBench) nginxRound(ctx context.Context) error {
+	n, err := b.o.nginx(ctx, filepath.Join(filepath.Dir(b.dir), "nginx"))
+	if errors.Is(err, errAbsent) {
+		b.report.NginxAbsent = err.Error()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer n.kill()
+	round, err := b.measure(ctx, n, b.fake)
+	if err != nil {
+		return fmt.Errorf("nginx: %w", n.Explain(err))
+	}
+	if b.report.Nginx == nil {
+		b.report.Nginx = &PixelServer{}
+	}
+	b.report.Nginx.Rounds = append(b.report.Nginx.Rounds, round)
 	return nil
 }
 

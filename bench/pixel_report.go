@@ -20,20 +20,24 @@ type PixelServer struct {
 
 // PixelReport is the result of Pixel.
 type PixelReport struct {
-	Bench             string      `json:"bench"`
-	Machine           Machine     `json:"machine"`
-	Connections       int         `json:"connections"`
-	Threads           int         `json:"generator_threads"`
-	Recipients        int         `json:"recipients"`
-	RequestBytes      int         `json:"request_bytes"`
-	Baseline          PixelServer `json:"baseline"`
-	Mailwake          PixelServer `json:"mailwake"`
-	Ratio             float64     `json:"ratio"`                // requests per second, mailwake over baseline
-	CPURatio          float64     `json:"cpu_ratio"`            // server CPU per request, while loaded
-	CPURatioWithDrain float64     `json:"cpu_ratio_with_drain"` // the same with all that was put off
-	Events            int64       `json:"events"`               // answered by mailwake, warm-ups included
-	Stored            int64       `json:"stored"`
-	Checks            []Check     `json:"checks"`
+	Bench        string      `json:"bench"`
+	Machine      Machine     `json:"machine"`
+	Connections  int         `json:"connections"`
+	Threads      int         `json:"generator_threads"`
+	Recipients   int         `json:"recipients"`
+	RequestBytes int         `json:"request_bytes"`
+	Baseline     PixelServer `json:"baseline"`
+	Mailwake     PixelServer `json:"mailwake"`
+	// Nginx answers its empty_gif and writes a buffered access log; nil: NginxAbsent says why.
+	Nginx             *PixelServer `json:"nginx,omitempty"`
+	NginxAbsent       string       `json:"nginx_absent,omitempty"`
+	NginxRatio        float64      `json:"nginx_ratio,omitempty"` // requests per second, mailwake over nginx
+	Ratio             float64      `json:"ratio"`                 // requests per second, mailwake over baseline
+	CPURatio          float64      `json:"cpu_ratio"`             // server CPU per request, while loaded
+	CPURatioWithDrain float64      `json:"cpu_ratio_with_drain"`  // the same with all that was put off
+	Events            int64        `json:"events"`                // answered by mailwake, warm-ups included
+	Stored            int64        `json:"stored"`
+	Checks            []Check      `json:"checks"`
 }
 
 // OK reports whether all checks passed.
@@ -54,6 +58,10 @@ func (s *PixelServer) summarise() {
 func (r *PixelReport) summarise() {
 	r.Baseline.summarise()
 	r.Mailwake.summarise()
+	if r.Nginx != nil {
+		r.Nginx.summarise()
+		r.NginxRatio = ratio(r.Mailwake.PerSecond, r.Nginx.PerSecond)
+	}
 	r.Ratio = ratio(r.Mailwake.PerSecond, r.Baseline.PerSecond)
 	r.CPURatio = ratio(r.Mailwake.CPU, r.Baseline.CPU)
 	r.CPURatioWithDrain = ratio(r.Mailwake.CPUWithDrain, r.Baseline.CPUWithDrain)
@@ -83,10 +91,19 @@ func (r *PixelReport) WriteText(w io.Writer) error {
 		}
 	}
 	rows = append(rows, r.Baseline.row("baseline, median"), r.Mailwake.row("mailwake, median"))
+	if r.Nginx != nil {
+		rows = append(rows, r.Nginx.row("nginx with access log, median"))
+	}
 	rows = append(rows, []string{"ratio", fmt.Sprintf("%.3f", r.Ratio), "", "", "", fmt.Sprintf("%.3f", r.CPURatio), "", "", "",
 		fmt.Sprintf("%.3f", r.CPURatioWithDrain)})
 	if err := table(w, rows); err != nil {
 		return err
+	}
+	switch {
+	case r.Nginx != nil:
+		fmt.Fprintf(w, "\n  mailwake over nginx (empty_gif, workers auto, access log with a buffer of 64 KiB): %.3f\n", r.NginxRatio)
+	case r.NginxAbsent != "":
+		fmt.Fprintf(w, "\n  no nginx beside: %s\n", r.NginxAbsent)
 	}
 	return writeChecks(w, r.Checks)
 }

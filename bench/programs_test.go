@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"os"
 	"strings"
 	"testing"
@@ -37,6 +36,9 @@ func TestPixel(t *testing.T) {
 	if got := r.Mailwake.PerSecond / r.Baseline.PerSecond; r.Ratio != got || got <= 0 {
 		t.Errorf("ratio %v, want %v", r.Ratio, got)
 	}
+	if r.Nginx != nil || !strings.Contains(r.NginxAbsent, "is not installed") {
+		t.Errorf("nginx that is absent: %+v, %q", r.Nginx, r.NginxAbsent)
+	}
 	if !strings.Contains(said.String(), "round 2 of 2: mailwake, measuring\n") {
 		t.Errorf("progress: %s", said.String())
 	}
@@ -46,13 +48,8 @@ func TestPixel(t *testing.T) {
 	checkReport(t, &r, []string{"baseline 2", "mailwake, median", "ratio", "stored = answered"}, []string{"ratio", "cpu_ratio", "cpu_ratio_with_drain"})
 }
 
-type report interface {
-	WriteText(w io.Writer) error
-	OK() bool
-}
-
 // checkReport looks for words in the text and for keys in the JSON of a report.
-func checkReport(t *testing.T, r report, words, keys []string) {
+func checkReport(t *testing.T, r Report, words, keys []string) {
 	t.Helper()
 	var text bytes.Buffer
 	if err := r.WriteText(&text); err != nil {

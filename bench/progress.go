@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
+	"time"
 )
 
 // progress tells a person what is being done: on a terminal in one line that is
@@ -33,6 +35,18 @@ func (p progress) step(format string, args ...any) {
 	default:
 		fmt.Fprintf(p.w, format+"\n", args...)
 	}
+}
+
+// bar shows how much of a whole is done, how fast, and how long the rest will take.
+func (p progress) bar(done, all int64, what string, took time.Duration) {
+	if p.w == nil {
+		return
+	}
+	const width = 30
+	full := int(done * width / max(all, 1))
+	rate := float64(done) / max(took.Seconds(), 1e-9)
+	left := time.Duration(float64(all-done) / max(rate, 1e-9) * float64(time.Second)).Round(time.Second)
+	p.step("[%s%s] %s of %s %s, %s/s, %v left", strings.Repeat("█", full), strings.Repeat("░", width-full), number(done), number(all), what, number(int64(rate)), left)
 }
 
 // end leaves the line empty for what is printed next.

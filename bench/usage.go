@@ -42,6 +42,26 @@ func usageOf(pid int) (Usage, error) {
 	return Usage{CPU: cpu, RSS: rss, Peak: peak}, err
 }
 
+// addChildren adds what the children of a process use.
+func (u *Usage) addChildren(pid int) error {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return fmt.Errorf("list children: %w", err)
+	}
+	for field := range strings.FieldsSeq(string(text)) {
+		child, err := strconv.Atoi(field)
+		if err != nil {
+			return fmt.Errorf("list children: %w", err)
+		}
+		more, err := usageOf(child)
+		if err != nil {
+			return err
+		}
+		u.CPU, u.RSS, u.Peak = u.CPU+more.CPU, u.RSS+more.RSS, u.Peak+more.Peak
+	}
+	return nil
+}
+
 // parseStat returns utime + stime of /proc/PID/stat. The name of the program, in
 // parentheses, may hold spaces and parentheses of its own.
 func parseStat(b []byte) (time.Duration, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"time"
 
@@ -15,7 +14,11 @@ import (
 type benchCmd struct {
 	Pixel    benchPixelCmd    `cmd:"" help:"Durable pixel requests per second, beside the same server that stores nothing."`
 	Fresh    benchFreshCmd    `cmd:"" help:"Time from an answer to its being counted by a query, under load."`
+	Bulk     benchBulkCmd     `cmd:"" help:"Durable events per second through the bulk door, beside ClickHouse inserting the same rows."`
+	KPI      benchKPICmd      `cmd:"" name:"kpi" help:"Each KPI beside DuckDB over the same files and ClickHouse over the same rows."`
 	Soak     benchSoakCmd     `cmd:"" help:"Memory and exactness over minutes of load."`
+	Compare  benchCompareCmd  `cmd:"" help:"Hold two reports against each other."`
+	DuckDB   benchDuckCmd     `cmd:"" name:"duckdb" hidden:"" help:"Answer KPIs with DuckDB alone."`
 	Baseline benchBaselineCmd `cmd:"" hidden:"" help:"Answer the image and store nothing."`
 }
 
@@ -23,18 +26,19 @@ type benchCmd struct {
 type benchFlags struct {
 	Format      string `help:"text or json: one object with every figure." enum:"text,json" default:"text"`
 	Folder      string `help:"Folder for the measured servers' data; default is a temporary one." type:"path" placeholder:"DIR"`
+	Report      string `help:"Write the report as NAME.json into this folder, and its page anew." type:"path" placeholder:"DIR"`
+	Peers       string `help:"Folder of the peers that npm installs (make bench-setup)." type:"path" default:"bench/peers" placeholder:"DIR"`
 	Connections int    `help:"Keep-alive connections." default:"256"`
 }
 
 func (f *benchFlags) setup(e *env) bench.Setup {
-	return bench.Setup{Dir: f.Folder, Conns: f.Connections, Progress: e.err}
+	return bench.Setup{Dir: f.Folder, Peers: f.Peers, Conns: f.Connections, Progress: e.err}
 }
 
-type report interface {
-	WriteText(w io.Writer) error
-}
-
-func (f *benchFlags) print(e *env, r report, err error) error {
+func (f *benchFlags) print(e *env, name string, r bench.Report, err error) error {
+	if err == nil && f.Report != "" {
+		err = bench.Save(f.Report, name, r)
+	}
 	if err != nil {
 		return err
 	}
@@ -55,7 +59,7 @@ type benchPixelCmd struct {
 // Run measures pixel requests.
 func (c *benchPixelCmd) Run(ctx context.Context, e *env) error {
 	r, err := bench.Pixel(ctx, bench.PixelOptions{Setup: c.setup(e), Rounds: c.Rounds, Duration: c.Duration})
-	return c.print(e, &r, err)
+	return c.print(e, "pixel", &r, err)
 }
 
 type benchFreshCmd struct {
@@ -67,7 +71,7 @@ type benchFreshCmd struct {
 // Run measures freshness.
 func (c *benchFreshCmd) Run(ctx context.Context, e *env) error {
 	r, err := bench.Fresh(ctx, bench.FreshOptions{Setup: c.setup(e), Rate: c.Rate, Duration: c.Duration})
-	return c.print(e, &r, err)
+	return c.print(e, "fresh", &r, err)
 }
 
 type benchSoakCmd struct {
@@ -79,7 +83,52 @@ type benchSoakCmd struct {
 // Run soaks.
 func (c *benchSoakCmd) Run(ctx context.Context, e *env) error {
 	r, err := bench.Soak(ctx, bench.SoakOptions{Setup: c.setup(e), Rate: c.Rate, Duration: c.Duration})
-	return c.print(e, &r, err)
+	return c.print(e, "soak", &r, err)
+}
+
+type benchKPICmd struct {
+	benchFlags
+	Events int64         `help:"Events of the world that is asked about." default:"1000000"`
+	Seed   uint64        `help:"Seed of the world." default:"1"`
+	Runs   int           `help:"Runs of each KPI on each engine." default:"20"`
+	Each   time.Duration `help:"Longest time of the runs of one KPI on one engine." default:"10s"`
+}
+
+// Run measures KPIs.
+func (c *benchKPICmd) Run(ctx context.Context, e *env) error {
+	r, err := bench.KPI(ctx, bench.KPIOptions{Setup: c.setup(e), Seed: c.Seed, Events: c.Events, Runs: c.Runs, Each: c.Each})
+	return c.print(e, "kpi", &r, err)
+}
+
+type benchBulkCmd struct {
+	benchFlags
+	Rows     int64         `help:"Rows that are made once and sent over and over." default:"1000000"`
+	Seed     uint64        `help:"Seed of the world." default:"1"`
+	Duration time.Duration `help:"Time of each form." default:"5s"`
+}
+
+// Run measures the bulk door.
+func (c *benchBulkCmd) Run(ctx context.Context, e *env) error {
+	r, err := bench.Bulk(ctx, bench.BulkOptions{Setup: c.setup(e), Seed: c.Seed, Rows: c.Rows, Duration: c.Duration})
+	return c.print(e, "bulk", &r, err)
+}
+
+type benchCompareCmd struct {
+	A      string `arg:"" help:"Report as JSON."`
+	B      string `arg:"" help:"Another one of the same measurement."`
+	Format string `help:"text or json." enum:"text,json" default:"text"`
+}
+
+// Run compares.
+func (c *benchCompareCmd) Run(e *env) error {
+	r, err := bench.Compare(c.A, c.B)
+	if err != nil {
+		return err
+	}
+	if c.Format == "json" {
+		return json.NewEncoder(e.out).Encode(r)
+	}
+	return r.WriteText(e.out)
 }
 
 type benchBaselineCmd struct {

@@ -76,7 +76,10 @@ func (c *inspectWal) Run(e *env) error {
 	return nil
 }
 
-type inspectLake struct{ storeFlags }
+type inspectLake struct {
+	storeFlags
+	Files bool `help:"Print the keys of all files."`
+}
 
 // Run prints the tables.
 func (c *inspectLake) Run(ctx context.Context, e *env) error {
@@ -92,6 +95,9 @@ func (c *inspectLake) Run(ctx context.Context, e *env) error {
 			var bytes int64
 			for _, f := range s.Files() {
 				bytes += f.Bytes
+				if c.Files {
+					fmt.Fprintln(e.out, f.Path)
+				}
 			}
 			fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\n", o.Name, s.ID(), len(s.Files()), s.Rows(), bytes, s.Mark(fmt.Sprint(c.Node)))
 		}

@@ -1,0 +1,108 @@
+package bench
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func someSheet(value float64) *Sheet {
+	s := &Sheet{Bench: "bulk", Title: "Rows"}
+	s.add("Arrow", "mailwake", value, "/s")
+	s.add("Arrow", "ClickHouse", 1e6, "/s")
+	s.add("NDJSON", "ClickHouse", 2e5, "/s")
+	s.Ratio, s.RatioOf = value/1e6, "mailwake over ClickHouse"
+	s.stored(7, 7)
+	s.atLeast("ratio", 1, s.Ratio)
+	return s
+}
+
+// A report that was saved is rendered with its table, its plots and its checks.
+func TestSave(t *testing.T) {
+	dir := t.TempDir()
+	if err := Save(dir, "bulk", someSheet(2.5e6)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Save(dir, "pixel", &PixelReport{Bench: "pixel", Nginx: &PixelServer{PerSecond: 100}}); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"## bench bulk", "2,500,000 /s", "ratio 2.50: mailwake over ClickHouse", "stored = sent", "![Rows](bulk-1.svg)", "## bench pixel", "nginx"} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("no %q in\n%s", want, page)
+		}
+	}
+	svg, err := os.ReadFile(filepath.Join(dir, "bulk-1.svg"))
+	if err != nil || strings.Count(string(svg), "<rect") != 4 || !strings.Contains(string(svg), "NDJSON · ClickHouse") {
+		t.Errorf("%v: %s", err, svg)
+	}
+}
+
+func TestCompare(t *testing.T) {
+	a, b, pixel := t.TempDir(), t.TempDir(), t.TempDir()
+	for dir, r := range map[string]Report{a: someSheet(2e6), b: someSheet(3e6)} {
+		if err := Save(dir, "bulk", r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Save(pixel, "pixel", &PixelReport{Bench: "pixel"}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Compare(filepath.Join(a, "bulk.json"), filepath.Join(b, "bulk.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, f := range c.Figures {
+		if (f.Name == "Arrow: mailwake" || f.Name == "ratio") && f.Ratio == 1.5 {
+			found++
+		}
+	}
+	if found != 2 {
+		t.Errorf("figures %+v", c.Figures)
+	}
+	if _, err := Compare(filepath.Join(a, "bulk.json"), filepath.Join(pixel, "pixel.json")); err == nil || !strings.Contains(err.Error(), "is a report of") {
+		t.Errorf("reports of two kinds: %v", err)
+	}
+}
+
+func TestSameRows(t *testing.T) {
+	const rows = `{"n":3,"at":"2026-07-01T12:00:00.5Z","rate":0.3333333333333333,"ok":true,"none":null,"day":"2026-07-01T00:00:00Z"}` + "\n"
+	for text, want := range map[string]string{
+		rows: "",
+		`{"n":"3","at":"2026-07-01 12:00:00.500000","rate":0.33333333333333337,"ok":1,"none":null,"day":"2026-07-01"}`: "",
+		strings.Replace(rows, "3,", "4,", 1):       "n is 3 and 4",
+		strings.Replace(rows, "0.33", "0.34", 1):   "rate is",
+		strings.Replace(rows, "12:00", "12:01", 1): "at is",
+		strings.Replace(rows, "null", "0", 1):      "none is <nil> and 0",
+		strings.Replace(rows, `"n":3,`, ``, 1):     "n is 3 and <nil>",
+		strings.Repeat(rows, 2):                    "row 2: EOF",
+		"":                                         "row 1: there is one and EOF",
+	} {
+		err := sameRows(rows, text)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// Each KPI that ClickHouse is asked for is asked by all its parameters.
+func TestClickHouseKPIs(t *testing.T) {
+	asked := 0
+	for _, a := range catalogue(planned(t, World{Seed: 1, Events: 10_000})) {
+		text, err := clickhouseKPI(a)
+		if err == nil && strings.Contains(text, "$") {
+			t.Errorf("%s: a parameter is left: %s", a.name, text)
+		}
+		if err == nil {
+			asked++
+		}
+	}
+	if asked < 10 {
+		t.Errorf("%d KPIs", asked)
+	}
+}
