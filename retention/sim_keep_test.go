@@ -192,6 +192,7 @@ func (w *world) erase() {
 		err = run(context.Background())
 	} else {
 		kind, err = w.twisted(true, run)
+		w.maintained(false) // of the events that came in the middle
 	}
 	if err != nil {
 		if (kind == "" || kind == "conflict") && !(waits && problem.Of(err).Code == "removal_waits") {

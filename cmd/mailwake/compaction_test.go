@@ -1,0 +1,201 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"mailwake/bench"
+	"mailwake/engine/blob"
+	"mailwake/engine/event"
+	"mailwake/engine/lake"
+	"mailwake/retention"
+)
+
+// TestCompactionBesideIngest compacts many small files of one organisation while
+// pixels of another are asked for at a fixed rate: KPIs are the same before,
+// meanwhile and after, and no request is lost. MAILWAKE_BLOBS sets how many files
+// of 20,000 events, and makes it a measurement (`make compaction`): the latencies
+// without and beside the compaction are printed.
+func TestCompactionBesideIngest(t *testing.T) {
+	blobs, rows, rate, span := 12, 400, 200.0, 300*time.Millisecond
+	if s := os.Getenv("MAILWAKE_BLOBS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blobs, rows, rate, span = n, 20_000, 1000, 4*time.Second
+	}
+	dir := t.TempDir()
+	p := serve(t, dir, nil)
+	p.createOrg("acme")
+	p.createOrg("live")
+	p.follow("Compacted", `<p><a href="https://example.com/">link</a></p>`, 50)
+	p.api(http.MethodPost, "/v1/orgs/acme/retention/pause", nil, new(map[string]any))
+	stock(t, dir, blobs, rows)
+	p.api(http.MethodPost, "/v1/orgs/acme/flush", nil, new(map[string]any))
+	before, was := p.kpis(), p.maintenance()
+	if was.Files <= blobs || was.Stored <= int64(blobs*rows) {
+		t.Fatalf("%d files, %d rows", was.Files, was.Stored)
+	}
+
+	g := p.pixels("live", rate)
+	defer g.Close()
+	alone := loadFor(t, g, span)
+	ran, began := make(chan time.Duration, 1), time.Now()
+	go func() {
+		p.api(http.MethodPost, "/v1/orgs/acme/retention/run", nil, new(map[string]any))
+		ran <- time.Since(began)
+	}()
+	beside := loadFor(t, g, span)
+	unlike(t, "meanwhile", p.kpis(), before)
+	took := <-ran
+	unlike(t, "afterwards", p.kpis(), before)
+	is := p.maintenance()
+	if is.Files >= was.Files || is.Stored != was.Stored || is.Rows.Relabelled != 0 {
+		t.Errorf("%d files of %d rows became %d of %d; %d rows relabelled", was.Files, was.Stored, is.Files, is.Stored, is.Rows.Relabelled)
+	}
+	ms := func(r bench.Result, q float64) float64 { return float64(r.Latency.ValueAtQuantile(q)) / 1e6 }
+	t.Logf("%d events in %d files: %.1f bytes per event became %.2f in %d files in %v; largest RSS %s", was.Stored, was.Files,
+		float64(was.Bytes)/float64(was.Stored), float64(is.Bytes)/float64(is.Stored), is.Files, took.Round(time.Millisecond), p.largest())
+	t.Logf("pixels at %.0f/s, p50 and p99: alone %.2f and %.2f ms, beside the compaction %.2f and %.2f ms", rate, ms(alone, 50), ms(alone, 99), ms(beside, 50), ms(beside, 99))
+	p.stop()
+}
+
+// stock puts files of events of the month before last into acme's table, as another
+// process of the same folder does.
+func stock(t *testing.T, dir string, blobs, rows int) {
+	t.Helper()
+	store, err := blob.Dir(filepath.Join(dir, "storage"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := lake.Open(t.Context(), lake.Options{Store: store, CatalogPath: filepath.Join(dir, "catalog.db"), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	table, err := l.Table(t.Context(), "acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().UTC()
+	from := event.At(time.Date(now.Year(), now.Month()-2, 1, 0, 0, 0, 0, time.UTC))
+	var change lake.Change
+	for i := range blobs {
+		var c event.Columns
+		for k := range rows {
+			in := past(from, i, blobs, k, rows)
+			if err := c.AddRow(event.AppendRow(nil, &in), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for batch := range c.Batches {
+			f, err := table.Write(t.Context(), batch)
+			batch.Release()
+			if err != nil {
+				t.Fatal(err)
+			}
+			change.Add = append(change.Add, f)
+		}
+	}
+	if _, err := table.Commit(t.Context(), change); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// past is event k of a flush: 30 emails go out a day, to 2,000 people each, and are
+// opened within the day.
+func past(from event.Micros, flush, flushes, k, rows int) event.Interaction {
+	const day = 24 * 3600 * 1_000_000
+	n := flush*rows + k
+	r := rand.New(rand.NewPCG(uint64(n), 5)) //nolint:gosec // not a secret
+	gap := 28 * day / (flushes * rows)
+	at := from + event.Micros(n*gap+r.IntN(gap))
+	clients := [][3]string{
+		{"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36", "Chrome", "Windows"},
+		{"Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)", "Gmail", ""},
+		{"Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148", "Apple Mail", "iOS"},
+	}
+	c := clients[r.IntN(len(clients))]
+	in := event.Interaction{
+		Org: 1, ID: event.OwnID(7, event.PositionOf(uint64(n/16+1), n%16)), OccurredAt: at, ReceivedAt: at, Kind: event.Open,
+		Email: event.EmailID(1 + int64(at-from)/day*30 + r.Int64N(30)), Recipient: event.RecipientID(1 + r.IntN(2000)),
+		Actor: event.Human, Device: event.Desktop, UserAgent: c[0], Client: c[1], OS: c[2], Source: event.Pixel,
+	}
+	if r.IntN(5) == 0 {
+		in.Kind, in.Source, in.Component = event.Click, event.Redirect, int32(1+r.IntN(10)) //nolint:gosec // small
+	}
+	return in
+}
+
+// maintenance is the state of acme's.
+func (p *process) maintenance() (st retention.Status) {
+	p.t.Helper()
+	p.api(http.MethodGet, "/v1/orgs/acme/retention", nil, &st)
+	return st
+}
+
+// pixels follows an email of the organisation and is ready to ask for its pixels.
+func (p *process) pixels(org string, rate float64) *bench.Generator {
+	p.t.Helper()
+	req := followRequest{From: "sales@live.example", Subject: "Live", HTML: "<p>Hello</p>", Follow: "required"}
+	for i := range 200 {
+		req.To = append(req.To, followRecipient{Address: fmt.Sprintf("live%d@customer.example", i)})
+	}
+	var resp followResponse
+	p.api(http.MethodPost, "/v1/orgs/"+org+"/emails", req, &resp)
+	base, err := url.Parse(p.at.Public)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	l := bench.Load{Addr: netip.MustParseAddrPort(base.Host), Conns: 64, Threads: 1, Rate: rate}
+	for _, m := range resp.Messages {
+		path := strings.TrimPrefix(trackedIn(m.HTML, p.at.Public).pixel, p.at.Public)
+		l.Requests = append(l.Requests, fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: Mozilla/5.0\r\nConnection: keep-alive\r\n\r\n", path, base.Host))
+	}
+	g, err := bench.Dial(l)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return g
+}
+
+func loadFor(t *testing.T, g *bench.Generator, span time.Duration) bench.Result {
+	t.Helper()
+	r, err := g.Run(t.Context(), span)
+	if err != nil || r.Answered == 0 || r.NotOK > 0 || r.Unsent > 0 {
+		t.Fatalf("%d answers, %d not ok, %d not sent: %v", r.Answered, r.NotOK, r.Unsent, err)
+	}
+	return r
+}
+
+func unlike(t *testing.T, when string, got, want map[string]string) {
+	t.Helper()
+	if maps.Equal(got, want) {
+		return
+	}
+	for name := range want {
+		if got[name] != want[name] {
+			t.Errorf("%s %s is\n%.300s, was\n%.300s", when, name, got[name], want[name])
+		}
+	}
+}
+
+// largest is the largest amount of memory that the server has had.
+func (p *process) largest() string {
+	text, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "status"))
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(line)
+}
