@@ -71,6 +71,11 @@ simulate: setup ## SEEDS (1000) random histories against a model, ROUNDS (200) k
 	@MAILWAKE_SEEDS=$(SEEDS) go test -count=1 -timeout 120m -run 'TestSimulate' -v ./engine ./retention | grep -v '^=== RUN\|--- PASS: TestSimulate/'
 	MAILWAKE_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -run 'TestCrash' -v ./cmd/mailwake
 
+compaction: ## measure compaction and erasure of 10 million events, and pixels beside a compaction (about 3 minutes)
+	@MAILWAKE_BLOBS=500 go test -run '^$$' -bench Compact -benchtime 1x ./retention
+	MAILWAKE_EVENTS=10000000 go test -run '^$$' -bench Erase -benchtime 1x -v ./retention | grep -v '^=== '
+	MAILWAKE_BLOBS=500 go test -count=1 -run TestCompactionBesideIngest -v ./cmd/mailwake
+
 postfix: ## let a real Postfix deliver replies over LMTP on loopback (needs root and Debian's package postfix)
 	@GOFLAGS=-tags=duckdb_arrow,postfix go test -count=1 -run TestPostfix -v ./ingest
 
@@ -84,4 +89,4 @@ bench: build ## measure ingest, freshness, flush, commit (figures go into ARCHIT
 clean: ## remove what was built
 	@rm -rf bin mailwake-data
 
-.PHONY: help run build setup test check race fmt vet lint fuzz simulate postfix bench clean
+.PHONY: help run build setup test check race fmt vet lint fuzz simulate compaction postfix bench clean

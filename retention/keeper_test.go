@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -126,6 +129,40 @@ func TestLeader(t *testing.T) {
 	release, err = other.lead(t.Context())
 	must(t, err)
 	release()
+}
+
+// TestLeaderRace: two that share a catalog race to lead; never do both.
+func TestLeaderRace(t *testing.T) {
+	s := newShop(t, nil)
+	var leading, led, lost atomic.Int32
+	var wg sync.WaitGroup
+	for _, k := range []*Keeper{s.keep, s.keeper(openLake(t, s.dir, blob.Mem("unused"), nil), nil)} {
+		for range 2 {
+			wg.Go(func() {
+				for range 200 {
+					release, err := k.lead(t.Context())
+					if err != nil {
+						if problem.Of(err).Code != codeElsewhere {
+							t.Error(err)
+						}
+						lost.Add(1)
+						continue
+					}
+					if leading.Add(1) != 1 {
+						t.Error("two lead")
+					}
+					runtime.Gosched()
+					leading.Add(-1)
+					led.Add(1)
+					release()
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if led.Load() == 0 || led.Load()+lost.Load() != 800 {
+		t.Errorf("led %d times, lost %d", led.Load(), lost.Load())
+	}
 }
 
 // TestRunStops: Run ends with its context, also when it never led.

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package retention
+
+// lowerPriority does nothing where priorities belong to processes.
+func lowerPriority() {}
