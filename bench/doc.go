@@ -5,9 +5,10 @@
 //	  ├─ /proc     ─▶ CPU time and memory of the server alone
 //	  └─ client    ─▶ SQL, KPIs, metrics: what was stored, what is visible
 //
-// Three programs: Pixel compares durable pixel requests with the same HTTP server
+// Four programs: Pixel compares durable pixel requests with the same HTTP server
 // that stores nothing, Fresh measures how soon an answered request is in a query,
-// Soak holds a rate for minutes and watches memory.
+// Soak holds a rate for minutes and watches memory, Readers holds a rate while
+// others ask SQL and KPIs.
 //
 // Invariant: a figure is reported only of traffic whose every answer was counted
 // and found stored, exactly once, also after the server was stopped and started

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
@@ -36,7 +38,8 @@ func TestMain(m *testing.M) {
 
 // fake stands in for the server's API and keeps opens in memory.
 type fake struct {
-	flaws map[string]int
+	flaws     map[string]int
+	busy, ran atomic.Bool
 
 	mu         sync.Mutex
 	requests   int
@@ -111,6 +114,14 @@ func (f *fake) private() http.Handler {
 	mux.HandleFunc("POST /v1/orgs/bench/sql", func(w http.ResponseWriter, r *http.Request) {
 		var in struct{ SQL string }
 		_ = json.NewDecoder(r.Body).Decode(&in)
+		if strings.Contains(in.SQL, "range(1000000)") {
+			f.runAway(w)
+			return
+		}
+		if strings.HasPrefix(in.SQL, "SELECT") {
+			reply(w, []any{})
+			return
+		}
 		m := fakeSQL.FindStringSubmatch(in.SQL)
 		if m == nil || r.URL.Query().Get("format") != "json" {
 			http.Error(w, `{"code":"sql_invalid"}`, http.StatusUnprocessableEntity)
@@ -124,7 +135,45 @@ func (f *fake) private() http.Handler {
 		n := f.count(func(r int) bool { return f.EmailOf[r] == email })
 		reply(w, []map[string]any{{"email_id": email, "opens_total": strconv.Itoa(n)}})
 	})
+	for _, name := range []string{"recipient_activity", "organisation_summary"} {
+		mux.HandleFunc("GET /v1/orgs/bench/kpis/"+name, func(w http.ResponseWriter, _ *http.Request) { reply(w, []any{}) })
+	}
+	mux.HandleFunc("POST /v1/orgs/bench/interactions", func(w http.ResponseWriter, r *http.Request) {
+		if f.busy.Swap(true) { // the first request has to come again
+			f.store(r)
+			return
+		}
+		http.Error(w, `{"code":"log_full"}`, http.StatusServiceUnavailable)
+	})
 	return mux
+}
+
+// store keeps rows, all of which are opens.
+func (f *fake) store(r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	rows := json.NewDecoder(r.Body)
+	for {
+		var in struct {
+			Recipient int `json:"recipient_id"`
+		}
+		if rows.Decode(&in) != nil {
+			return
+		}
+		f.Opens[in.Recipient]++
+	}
+}
+
+// runAway ends the first statement at its limit, and the second one when its
+// worker is killed.
+func (f *fake) runAway(w http.ResponseWriter) {
+	if !f.ran.Swap(true) {
+		http.Error(w, `{"code":"sql_timeout"}`, http.StatusGatewayTimeout)
+		return
+	}
+	self, _ := os.Executable()
+	_ = exec.Command(self, "worker").Run() // it is killed
+	http.Error(w, `{"code":"sql_worker_ended"}`, http.StatusServiceUnavailable)
 }
 
 func (f *fake) follow(r *http.Request) any {
@@ -169,6 +218,10 @@ func (f *fake) count(of func(recipient int) bool) int {
 func fakeMain(args []string, flaws string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	if args[0] == "worker" {
+		<-ctx.Done()
+		return nil
+	}
 	f := newFake(flaws)
 	public, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -148,16 +148,19 @@ func (db *DB) KPI(ctx context.Context, r Request) (*Result, error) {
 
 // question is the statement that answers r.
 func (db *DB) question(ctx context.Context, r Request) (q question, err error) {
+	rules, err := db.opts.Rules(r.Org)
+	if err != nil {
+		return q, fmt.Errorf("rules: %w", err)
+	}
+	if err := rules.readable(); err != nil {
+		return q, err // before anything else is said
+	}
 	k, err := db.find(r.Name)
 	if err != nil {
 		return q, err
 	}
 	if !r.Persons && k.aboutPersons() {
 		return q, problem.New(403, "kpi_about_persons", "KPI %s is about single persons; this key may see figures of at least %d people.", k.Name, db.opts.Worker.MinPeople)
-	}
-	rules, err := db.opts.Rules(r.Org)
-	if err != nil {
-		return q, fmt.Errorf("rules: %w", err)
 	}
 	q = question{text: k.sql, reads: k.reads, limit: db.opts.MaxRows, seen: r.Seen}
 	q.args, err = k.bind(r.Params, surroundings{
@@ -196,7 +199,7 @@ func (db *DB) SQL(ctx context.Context, st Statement) (*Result, error) {
 		st.Limit = defaultRows
 	}
 	if db.work != nil {
-		if err := db.readable(st.Org); err != nil {
+		if err := db.Readable(st.Org); err != nil {
 			return nil, err
 		}
 		st.Limit = min(st.Limit, db.opts.Worker.MaxRows)
@@ -210,8 +213,9 @@ func (db *DB) SQL(ctx context.Context, st Statement) (*Result, error) {
 	return db.run(ctx, st.Org, q)
 }
 
-// readable refuses organisations whose data nobody may read.
-func (db *DB) readable(org event.OrgID) error {
+// Readable refuses organisations whose data nobody may read. Problem:
+// feature_disabled.
+func (db *DB) Readable(org event.OrgID) error {
 	rules, err := db.opts.Rules(org)
 	if err != nil {
 		return fmt.Errorf("rules: %w", err)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -56,6 +57,8 @@ __attribute__((constructor)) static void begin(int argc, char **argv) {
 	if (argc == 2 && strcmp(argv[1], "worker") == 0) {
 		mailwake_statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
 		mailwake_empty = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		// What analysts ask comes after what recipients do.
+		setpriority(PRIO_PROCESS, 0, 10);
 		fence();
 	}
 }

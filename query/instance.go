@@ -93,7 +93,11 @@ func openDuck(threads int, memory int64) (*sql.DB, error) {
 		"produce_arrow_string_view":    {"false"},
 		"ieee_floating_point_ops":      {"true"},
 	}
-	connector, err := duckdb.NewConnector("?"+settings.Encode(), nil)
+	var connector *duckdb.Connector
+	err := politely(func() (err error) { // DuckDB starts its threads here
+		connector, err = duckdb.NewConnector("?"+settings.Encode(), nil)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open DuckDB: %w", err)
 	}

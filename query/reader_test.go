@@ -173,6 +173,31 @@ func TestReadsOfPersonsAreNoted(t *testing.T) {
 	}
 }
 
+// Of an organisation that is switched off every door says so, and nothing else:
+// not that a KPI, a format or a table is unknown, not what the key may not see.
+func TestDisabledDoors(t *testing.T) {
+	for _, state := range []registry.OrgState{registry.OrgDisabled, registry.OrgTerminated} {
+		for _, persons := range []bool{true, false} {
+			w := newWorld(t)
+			w.setRules(func(r *Rules) { r.State = state })
+			api := newReaders(t, w, &persons, func(r registry.Read) error {
+				t.Errorf("%s is noted as read", r.What)
+				return nil
+			})
+			for _, path := range []string{"kpis", "kpis/organisation_summary", "kpis/recipient_activity", "kpis/nothing", "kpis/email_list?nothing=1", "kpis/email_list?format=x", "sql/schema"} {
+				if res := api.Get("/v1/orgs/acme/" + path); !strings.Contains(res.Body.String(), "feature_disabled: ") {
+					t.Errorf("%s: %s: %d %s", state, path, res.Code, res.Body)
+				}
+			}
+			for _, text := range []string{census, "SELECT nothing", "DROP TABLE x"} {
+				if res := api.Post("/v1/orgs/acme/sql?format=x", map[string]any{"sql": text}); !strings.Contains(res.Body.String(), "feature_disabled: ") {
+					t.Errorf("%s: %s: %d %s", state, text, res.Code, res.Body)
+				}
+			}
+		}
+	}
+}
+
 // An answer is not sent again until anything that it depends on changes.
 func TestETag(t *testing.T) {
 	w := newWorld(t)

@@ -28,8 +28,9 @@ func (o HTTPOptions) registerSQL(api huma.API) {
 		Responses: rowResponses(),
 	}, o.sql)
 	huma.Register(api, huma.Operation{
-		OperationID: "get-sql-schema", Method: http.MethodGet, Path: "/v1/orgs/{org}/sql/schema", Tags: []string{"query"}, Metadata: map[string]any{"roles": readers},
-		Summary: "List the tables and functions that statements of this key may name",
+		OperationID: "get-sql-schema", Method: http.MethodGet, Path: "/v1/orgs/{org}/sql/schema", Tags: []string{"query"},
+		Metadata: map[string]any{"roles": readers, "problems": []string{"feature_disabled"}},
+		Summary:  "List the tables and functions that statements of this key may name",
 	}, o.sqlSchema)
 }
 
@@ -46,7 +47,7 @@ type SQLSchema struct {
 }
 
 func (o HTTPOptions) sqlSchema(ctx context.Context, in *schemaInput) (*schemaOutput, error) {
-	org, err := o.Org(ctx, in.Org)
+	org, err := o.readable(ctx, in.Org)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +81,7 @@ type sqlInput struct {
 }
 
 func (o HTTPOptions) sql(ctx context.Context, in *sqlInput) (*huma.StreamResponse, error) {
-	org, err := o.Org(ctx, in.Org)
+	org, err := o.readable(ctx, in.Org)
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ func startProcess(command []string, dir string, root bool, data, files *os.File)
 	var errs []error
 	for _, flags := range attempts {
 		cmd := exec.Command(command[0], command[1:]...) //nolint:gosec // our own program, from options
-		cmd.Dir = dir // where fence_linux.c puts its fence
+		cmd.Dir = dir                                   // where fence_linux.c puts its fence
 		cmd.Env = []string{"GODEBUG=" + os.Getenv("GODEBUG"), "GOMEMLIMIT=256MiB"}
 		cmd.ExtraFiles = []*os.File{data, files}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Cloneflags: flags}

@@ -19,6 +19,7 @@ type benchCmd struct {
 	Soak     benchSoakCmd     `cmd:"" help:"Memory and exactness over minutes of load."`
 	Compare  benchCompareCmd  `cmd:"" help:"Hold two reports against each other."`
 	DuckDB   benchDuckCmd     `cmd:"" name:"duckdb" hidden:"" help:"Answer KPIs with DuckDB alone."`
+	SQL      benchSQLCmd      `cmd:"" name:"sql" help:"Readers of SQL and KPIs beside ingest; runaway statements, killed workers."`
 	Baseline benchBaselineCmd `cmd:"" hidden:"" help:"Answer the image and store nothing."`
 }
 
@@ -129,6 +130,23 @@ func (c *benchCompareCmd) Run(e *env) error {
 		return json.NewEncoder(e.out).Encode(r)
 	}
 	return r.WriteText(e.out)
+}
+
+type benchSQLCmd struct {
+	benchFlags
+	Events   int           `help:"Events in the table." default:"10000000"`
+	Rate     float64       `help:"Requests per second in the background." default:"10000"`
+	Readers  int           `help:"Readers at once." default:"20"`
+	Pause    time.Duration `help:"What a reader waits after an answer." default:"0s"`
+	Duration time.Duration `help:"Length of the measurement, with readers and without." default:"20s"`
+}
+
+// Run measures readers beside ingest.
+func (c *benchSQLCmd) Run(ctx context.Context, e *env) error {
+	r, err := bench.Readers(ctx, bench.ReadersOptions{
+		Setup: c.setup(e), Events: c.Events, Rate: c.Rate, Readers: c.Readers, Pause: c.Pause, Duration: c.Duration,
+	})
+	return c.print(e, "sql", &r, err)
 }
 
 type benchBaselineCmd struct {

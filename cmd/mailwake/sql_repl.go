@@ -55,6 +55,8 @@ func (r *repl) run(ctx context.Context) error {
 	if err := r.learn(ctx); err != nil {
 		return err
 	}
+	// Ctrl-C ends what runs and not the prompt; see show.
+	signal.Reset(os.Interrupt)
 	line := liner.NewLiner()
 	defer func() { _ = line.Close() }() // it gives the terminal back as well as it can
 	line.SetCtrlCAborts(true)
@@ -176,7 +178,9 @@ func (r *repl) show(ctx context.Context, ask func(ctx context.Context, format st
 	defer stop()
 	start := time.Now()
 	rows, err := ask(ctx, r.format)
-	if err != nil {
+	if ctx.Err() != nil {
+		return errInterrupted
+	} else if err != nil {
 		return err
 	}
 	defer rows.Close()
@@ -187,11 +191,16 @@ func (r *repl) show(ctx context.Context, ask func(ctx context.Context, format st
 	} else {
 		err = page(r.env, rows)
 	}
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
 	if err == nil && r.timer {
 		fmt.Fprintf(r.env.out, "(%s)\n", time.Since(start).Round(time.Millisecond))
 	}
 	return err
 }
+
+var errInterrupted = errors.New("interrupted")
 
 // pageLines is how many lines are shown without a pager.
 const pageLines = 40
