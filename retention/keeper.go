@@ -107,7 +107,6 @@ type Keeper struct {
 		sync.Mutex
 		leading  bool
 		running  *Running
-		aside    *aside // nil: Run does not run
 		memories map[event.OrgID]*remembered
 	}
 }
@@ -165,7 +164,6 @@ func (k *Keeper) subject(ctx context.Context, org registry.Org) (*subject, error
 // Run does what is due, for as long as ctx lasts, whenever no other process leads.
 // A task that fails is logged, counted and tried again later.
 func (k *Keeper) Run(ctx context.Context) error {
-	defer k.runAside(ctx)()
 	timer := time.NewTicker(tick)
 	defer timer.Stop()
 	for {

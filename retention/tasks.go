@@ -105,12 +105,9 @@ func (k *Keeper) plan(ctx context.Context, s *subject) ([]Rewrite, *Policy, erro
 }
 
 // rewrite replaces the files of r by a merge of them, in one commit.
-func (k *Keeper) rewrite(ctx context.Context, s *subject, r *Rewrite, p *Policy) (counts Counts, err error) {
+func (k *Keeper) rewrite(ctx context.Context, s *subject, r *Rewrite, p *Policy) (Counts, error) {
 	k.progress(0, r.Rows())
-	var out []lake.File
-	k.aside(func() {
-		out, counts, err = merge(ctx, k.opts.Lake, s.table, r.Files, p.cull(k.opts.Now()), k.opts.FileBytes, func(done int64) { k.progress(done, r.Rows()) })
-	})
+	out, counts, err := merge(ctx, k.opts.Lake, s.table, r.Files, p.cull(k.opts.Now()), k.opts.FileBytes, func(done int64) { k.progress(done, r.Rows()) })
 	if err != nil {
 		return counts, fmt.Errorf("rewrite %d files: %w", len(r.Files), err)
 	}

@@ -1,6 +1,0 @@
-//go:build !linux
-
-package retention
-
-// lowerPriority does nothing where priorities belong to processes.
-func lowerPriority() {}
