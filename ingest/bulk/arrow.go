@@ -53,8 +53,10 @@ func (b *builder) batch(rec arrow.RecordBatch) error {
 			return problem.New(422, "bulk_invalid", "Column %d is none of the fields of a row, or is not of its type.", i)
 		}
 	}
+	b.reserve(int(rec.NumRows()))
+	var in row
 	for i := range int(rec.NumRows()) {
-		var in row
+		in = row{}
 		for c, set := range setters {
 			if rec.Column(c).IsValid(i) {
 				set(&in, i)

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -185,53 +186,61 @@ func (b *builder) add(in *row) error {
 	if b.Rows >= MaxRows {
 		return tooLarge()
 	}
-	ev, field, code := b.event(in)
-	if code != "" {
+	// The event is made where it stays; nothing is allocated or copied for it.
+	n := len(b.Events)
+	b.reserve(1)
+	b.Events = b.Events[:n+1]
+	ev := &b.Events[n]
+	field, code := b.event(ev, in)
+	allowed := code == "" && b.Wrong == 0 && b.reader.Consent.Decide(b.org, ev.Recipient, ev.Kind).Allow
+	if !allowed {
+		*ev = event.Interaction{}
+		b.Events = b.Events[:n]
+	}
+	switch {
+	case code != "":
 		b.wrong(field, code)
 		b.Wrong++
-		return nil
-	}
-	if b.Wrong > 0 {
-		return nil
-	}
-	if !b.reader.Consent.Decide(b.org, ev.Recipient, ev.Kind).Allow {
+	case !allowed && b.Wrong == 0:
 		b.NotAllowed++
-		return nil
 	}
-	b.Events = append(b.Events, ev)
 	return nil
 }
 
-// event checks a row; code is "" when it is right.
-func (b *builder) event(in *row) (ev event.Interaction, field, code string) {
-	if field, code := in.missing(); code != "" {
-		return ev, field, code
+// reserve makes room for n more events, at least twice as much as there was.
+func (b *builder) reserve(n int) {
+	if have := cap(b.Events); len(b.Events)+n > have {
+		b.Events = slices.Grow(b.Events, max(n, min(have, MaxRows)))
 	}
-	kind, ok := named(event.Kinds(), in.kind)
+}
+
+// event fills in ev from a row; code is "" when the row is right.
+func (b *builder) event(ev *event.Interaction, in *row) (field, code string) {
+	if field, code := in.missing(); code != "" {
+		return field, code
+	}
+	kind, ok := named(kinds, in.kind)
 	switch {
 	case !ok || kind == 0:
-		return ev, "kind", codeValue
+		return "kind", codeValue
 	case in.email < 1 || event.EmailID(in.email) > b.lastEmail:
-		return ev, "email_id", codeEmail
+		return "email_id", codeEmail
 	case in.recipient < 1 || event.RecipientID(in.recipient) > b.lastRecipient:
-		return ev, "recipient_id", codeRecipient
+		return "recipient_id", codeRecipient
 	case in.component < 0 || in.component > 1<<31-1:
-		return ev, "component", codeRange
+		return "component", codeRange
 	case len(in.id) > maxID:
-		return ev, "id", codeLong
+		return "id", codeLong
 	}
-	ev = event.Interaction{
-		Org: b.org, OccurredAt: event.Micros(in.occurredAt), ReceivedAt: b.now, Kind: event.Kind(kind),
-		Email: event.EmailID(in.email), Recipient: event.RecipientID(in.recipient), Component: int32(in.component), Source: event.API,
-	}
+	ev.Org, ev.OccurredAt, ev.ReceivedAt, ev.Kind = b.org, event.Micros(in.occurredAt), b.now, event.Kind(kind)
+	ev.Email, ev.Recipient, ev.Component, ev.Source = event.EmailID(in.email), event.RecipientID(in.recipient), int32(in.component), event.API
 	if in.id != "" {
 		ev.ID = reportedID(in.id)
 	}
 	if ev.Check() != nil {
-		return ev, "occurred_at", codeRange
+		return "occurred_at", codeRange
 	}
-	field, code = b.judge(&ev, in)
-	return ev, field, code
+	return b.judge(ev, in)
 }
 
 func (in *row) missing() (field, code string) {
@@ -264,34 +273,40 @@ func (b *builder) judge(ev *event.Interaction, in *row) (field, code string) {
 	}
 	ev.Actor, ev.Reason, ev.Device, ev.Client, ev.OS, ev.UserAgent = c.Actor, c.Reason, c.Device, c.Client, c.OS, c.UserAgent
 	if in.actor != "" {
-		actor, ok := named(event.Actors(), in.actor)
+		actor, ok := named(actors, in.actor)
 		if !ok {
 			return "actor", codeValue
 		}
 		ev.Actor, ev.Reason = event.Actor(actor), ""
 	}
 	if in.device != "" {
-		device, ok := named(event.Devices(), in.device)
+		device, ok := named(devices, in.device)
 		if !ok {
 			return "device", codeValue
 		}
 		ev.Device = event.Device(device)
 	}
-	for _, text := range []struct {
-		name, value string
-		to          *string
-	}{{"client", in.client, &ev.Client}, {"os", in.os, &ev.OS}, {"reason", in.reason, &ev.Reason}} {
-		if len(text.value) > maxText {
-			return text.name, codeLong
-		}
-		if !utf8.ValidString(text.value) {
-			return text.name, codeUTF8
-		}
-		if text.value != "" {
-			*text.to = b.kept(text.value)
-		}
+	if code := b.text(&ev.Client, in.client); code != "" {
+		return "client", code
 	}
-	return "", ""
+	if code := b.text(&ev.OS, in.os); code != "" {
+		return "os", code
+	}
+	return "reason", b.text(&ev.Reason, in.reason)
+}
+
+// text copies what the caller said over what was found out; nothing says nothing.
+func (b *builder) text(to *string, said string) (code string) {
+	switch {
+	case said == "":
+		return ""
+	case len(said) > maxText:
+		return codeLong
+	case !utf8.ValidString(said):
+		return codeUTF8
+	}
+	*to = b.kept(said)
+	return ""
 }
 
 // kept returns a copy of s that outlives the row; equal texts share one.
@@ -303,6 +318,9 @@ func (b *builder) kept(s string) string {
 	b.texts[s] = s
 	return s
 }
+
+// Values of the fields, by their stored number.
+var kinds, actors, devices = event.Kinds(), event.Actors(), event.Devices()
 
 func named(names []string, name string) (int, bool) {
 	for i, n := range names {

@@ -200,7 +200,7 @@ func (b *table) add(r map[string]any) {
 	}
 }
 
-func (b *table) stream(t *testing.T) []byte {
+func (b *table) stream(t testing.TB) []byte {
 	var fields []arrow.Field
 	var columns []arrow.Array
 	for i, name := range b.names {
@@ -237,14 +237,25 @@ func FuzzRead(f *testing.F) {
 func BenchmarkRead(b *testing.B) {
 	const rows = 10_000
 	var lines bytes.Buffer
+	coded := newTable(true)
 	for i := range rows {
-		fmt.Fprintf(&lines, `{"occurred_at":%d,"kind":"open","email_id":%d,"recipient_id":%d,"user_agent":"Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:%d.0) Gecko/20100101 Firefox/121.0"}`+"\n", 1782900000000000+i, 1+i%50, 1+i%12, i%40)
+		agent := fmt.Sprintf("Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:%d.0) Gecko/20100101 Firefox/121.0", i%40)
+		at, email, recipient := int64(1782900000000000+i), 1+i%50, 1+i%12
+		fmt.Fprintf(&lines, `{"occurred_at":%d,"kind":"open","email_id":%d,"recipient_id":%d,"user_agent":%q}`+"\n", at, email, recipient, agent)
+		coded.add(map[string]any{"occurred_at": at, "kind": "open", "email_id": email, "recipient_id": recipient, "user_agent": agent})
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if got := read(b, NDJSON, lines.Bytes()); len(got.Events) != rows {
-			b.Fatal(len(got.Events))
-		}
+	for _, c := range []struct {
+		format string
+		body   []byte
+	}{{NDJSON, lines.Bytes()}, {Arrow, coded.stream(b)}} {
+		b.Run(c.format[strings.LastIndexByte(c.format, '/')+1:], func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if got := read(b, c.format, c.body); len(got.Events) != rows {
+					b.Fatal(len(got.Events))
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/row")
+		})
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/row")
 }

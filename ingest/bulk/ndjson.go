@@ -19,16 +19,15 @@ import (
 func (b *builder) ndjson(body io.Reader) error {
 	lines := bufio.NewScanner(body)
 	lines.Buffer(make([]byte, 0, 16<<10), maxLine)
-	var p fastjson.Parser
+	p := newLineParser()
 	for lines.Scan() {
 		line := lines.Bytes()
 		if len(line) == 0 {
 			continue
 		}
-		var in row
 		field, code := "", codeUTF8
 		if utf8.Valid(line) {
-			field, code = in.parse(&p, line)
+			field, code = p.parse(line)
 		}
 		if code != "" {
 			b.wrong(field, code)
@@ -38,7 +37,7 @@ func (b *builder) ndjson(body io.Reader) error {
 			}
 			continue
 		}
-		if err := b.add(&in); err != nil {
+		if err := b.add(&p.in); err != nil {
 			return err
 		}
 	}
@@ -48,10 +47,25 @@ func (b *builder) ndjson(body io.Reader) error {
 	return lines.Err()
 }
 
-// parse reads one line; code is "" when it has no fault of its own.
-func (in *row) parse(p *fastjson.Parser, line []byte) (field, code string) {
+// lineParser reads lines, one after another, without allocating.
+type lineParser struct {
+	json        fastjson.Parser
+	visit       func(key []byte, v *fastjson.Value) // (*lineParser).member
+	in          row
+	field, code string
+}
+
+func newLineParser() *lineParser {
+	p := new(lineParser)
+	p.visit = p.member
+	return p
+}
+
+// parse reads one line into p.in; code is "" when it has no fault of its own.
+func (p *lineParser) parse(line []byte) (field, code string) {
+	p.in, p.field, p.code = row{}, "", ""
 	// The parser copies the line before it looks at it.
-	v, err := p.ParseBytes(line)
+	v, err := p.json.ParseBytes(line)
 	if err != nil {
 		return "", codeNotJSON
 	}
@@ -59,18 +73,20 @@ func (in *row) parse(p *fastjson.Parser, line []byte) (field, code string) {
 	if err != nil {
 		return "", codeNotJSON
 	}
-	object.Visit(func(key []byte, v *fastjson.Value) {
-		if code != "" || v.Type() == fastjson.TypeNull {
-			return
-		}
-		name := unsafe.String(unsafe.SliceData(key), len(key))
-		if code = in.set(name, v); code == codeField {
-			return // a name that nobody asked for may hold anything
-		} else if code != "" {
-			field = fieldName(name)
-		}
-	})
-	return field, code
+	object.Visit(p.visit)
+	return p.field, p.code
+}
+
+// member takes one member of the object, unless one before it was at fault.
+func (p *lineParser) member(key []byte, v *fastjson.Value) {
+	if p.code != "" || v.Type() == fastjson.TypeNull {
+		return
+	}
+	name := unsafe.String(unsafe.SliceData(key), len(key))
+	p.code = p.in.set(name, v)
+	if p.code != "" && p.code != codeField { // a name that nobody asked for may hold anything
+		p.field = fieldName(name)
+	}
 }
 
 // set takes one member of the object.
