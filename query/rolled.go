@@ -69,6 +69,7 @@ func (s *store) roll(ctx context.Context, l *lease, q *question) (*Result, error
 	if q.rolled == nil {
 		return nil, nil
 	}
+	s.asked.Store(s.opts.Clock().Unix())
 	r := &roller{ctx: ctx, store: s, args: q.given}
 	if r.limit() > maxRolledRows {
 		return nil, nil

@@ -2,11 +2,14 @@ package query
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sync/singleflight"
 
 	"mailwake/engine/event"
 	"mailwake/query/rollup"
@@ -18,7 +21,8 @@ import (
 //
 //	dir/<data file>.rollup   made when a View first has the data file, removed when none has
 type rollups struct {
-	dir   string // "" keeps none
+	dir   string              // "" keeps none
+	make  *singleflight.Group // rollups on their way; anybody may use it
 	open  map[string]*rollup.File
 	state *rollup.State  // nil: to be made anew
 	to    event.Position // tail rows before it are in state
@@ -64,11 +68,6 @@ func (s *store) follow(ctx context.Context, view View, rules *Rules) (err error)
 	if r.state == nil {
 		r.state = rollup.NewState()
 	}
-	defer func() {
-		if err != nil && !errors.Is(err, errNoRollup) {
-			r.state = nil
-		}
-	}()
 	b := rollup.Basis{Consent: rollup.Consent{OptIn: rules.Consent.OptIn, Marks: s.denied.marks}, Oldest: rules.oldest(event.At(s.opts.Clock()))}
 	if b.Consent.OptIn {
 		b.Consent.Marks = s.granted.marks
@@ -76,6 +75,11 @@ func (s *store) follow(ctx context.Context, view View, rules *Rules) (err error)
 	if b.Files, err = s.filesOf(ctx, view.Files()); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil && !errors.Is(err, errNoRollup) {
+			r.state = nil
+		}
+	}()
 	b.Tail, _ = view.Tail()
 	kept, err := r.state.Refresh(b, func(f *rollup.File, emails []event.EmailID, oldest event.Micros, each func(*rollup.Event) error) error {
 		return s.readCut(ctx, f, emails, oldest, each)
@@ -124,7 +128,7 @@ func (s *store) filesOf(ctx context.Context, paths []string) ([]*rollup.File, er
 		f, ok := r.open[path]
 		if !ok {
 			var err error
-			if f, err = r.openOrMake(ctx, s, path); err != nil {
+			if f, err = r.openOrMake(ctx, s.duck, path); err != nil {
 				return nil, fmt.Errorf("rollup: %w", err)
 			}
 			r.open[path] = f
@@ -138,7 +142,9 @@ func (r *rollups) path(data string) string {
 	return filepath.Join(r.dir, filepath.Base(data)+rollupSuffix)
 }
 
-func (r *rollups) openOrMake(ctx context.Context, s *store, path string) (*rollup.File, error) {
+// openOrMake may be called without the turn. Somebody else who makes the same
+// rollup already is waited for.
+func (r *rollups) openOrMake(ctx context.Context, duck *sql.DB, path string) (*rollup.File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -148,7 +154,8 @@ func (r *rollups) openOrMake(ctx context.Context, s *store, path string) (*rollu
 	if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, rollup.ErrDamaged) {
 		return f, err
 	}
-	if err := s.makeRollup(ctx, source); err != nil {
+	_, err, _ = r.make.Do(path, func() (any, error) { return nil, makeRollup(ctx, duck, source, r.path(path)) })
+	if err != nil {
 		return nil, err
 	}
 	return rollup.Open(r.path(path), source)
@@ -211,6 +218,6 @@ func (r *rollups) close() error {
 	for _, f := range r.open {
 		errs = append(errs, f.Close())
 	}
-	*r = rollups{dir: r.dir, open: map[string]*rollup.File{}}
+	*r = rollups{dir: r.dir, make: r.make, open: map[string]*rollup.File{}}
 	return errors.Join(errs...)
 }

@@ -4,9 +4,11 @@ package query
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -21,29 +23,29 @@ import (
 const rollupColumns = `email_id, recipient_id, event_id, epoch_us(occurred_at), epoch_us(occurred_at) + delay,
 CAST(coalesce(enum_code(TRY_CAST(kind AS kind_t)), 255) AS INTEGER), CAST(coalesce(enum_code(TRY_CAST(actor AS actor_t)), 0) AS INTEGER)`
 
-// makeRollup makes the rollup of a data file. Data files are sorted as rollups need
+// makeRollup makes the rollup of a data file at path. Data files are sorted as rollups need
 // it; one that is not is sorted first.
-func (s *store) makeRollup(ctx context.Context, source rollup.Source) error {
+func makeRollup(ctx context.Context, duck *sql.DB, source rollup.Source, path string) error {
 	text := "SELECT " + rollupColumns + " FROM read_parquet([" + literal(source.Path) + "])"
-	err := s.tryRollup(ctx, source, text)
+	err := tryRollup(ctx, duck, source, path, text)
 	if errors.Is(err, rollup.ErrOrder) {
-		err = s.tryRollup(ctx, source, text+" ORDER BY email_id, recipient_id")
+		err = tryRollup(ctx, duck, source, path, text+" ORDER BY email_id, recipient_id")
 	}
 	return err
 }
 
-func (s *store) tryRollup(ctx context.Context, source rollup.Source, text string) error {
-	if err := os.MkdirAll(s.rollups.dir, 0o700); err != nil {
+func tryRollup(ctx context.Context, duck *sql.DB, source rollup.Source, path, text string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	b, err := rollup.NewBuilder(s.rollups.dir)
+	b, err := rollup.NewBuilder(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	if err := s.readEvents(ctx, text, b.Add); err != nil {
+	if err := readEvents(ctx, duck, text, b.Add); err != nil {
 		return errors.Join(err, b.Abort())
 	}
-	return b.Finish(source, s.rollups.path(source.Path))
+	return b.Finish(source, path)
 }
 
 // readCut is a rollup.Cut.
@@ -51,7 +53,7 @@ func (s *store) readCut(ctx context.Context, f *rollup.File, emails []event.Emai
 	text := fmt.Sprintf(`SELECT %s FROM read_parquet([%s])
 WHERE email_id BETWEEN %d AND %d AND occurred_at >= make_timestamp(%d) AND event_id >= 0 ORDER BY email_id, recipient_id`,
 		rollupColumns, literal(f.Source.Path), emails[0], emails[len(emails)-1], oldest)
-	return s.readEvents(ctx, text, func(e *rollup.Event) error {
+	return readEvents(ctx, s.duck, text, func(e *rollup.Event) error {
 		if _, ok := slices.BinarySearch(emails, e.Email); !ok {
 			return nil
 		}
@@ -59,8 +61,8 @@ WHERE email_id BETWEEN %d AND %d AND occurred_at >= make_timestamp(%d) AND event
 	})
 }
 
-func (s *store) readEvents(ctx context.Context, text string, each func(*rollup.Event) error) (err error) {
-	conn, err := s.duck.Conn(ctx)
+func readEvents(ctx context.Context, duck *sql.DB, text string, each func(*rollup.Event) error) (err error) {
+	conn, err := duck.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}

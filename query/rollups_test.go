@@ -261,6 +261,34 @@ func TestRollupsChangeNothing(t *testing.T) {
 	}
 }
 
+// Rollups of new files are made and taken in, for those who asked lately.
+func TestRollupsAreMadeReady(t *testing.T) {
+	w := newTwins(t, 2)
+	after := func(files int, what string) {
+		t.Helper()
+		w.world.add(1, w.coming[:100]...)
+		w.coming = w.coming[100:]
+		w.flush(100)
+		w.with.readyAll(t.Context())
+		if got := len(w.rollups()); got != files {
+			t.Errorf("%s: rollups of %d files, want %d", what, got, files)
+		}
+	}
+	after(0, "nobody asked")
+	res, err := w.with.KPI(t.Context(), Request{Org: 1, Persons: true, Name: "organisation_summary"})
+	rowsOf(t, res, err)
+	after(2, "a new file")
+	if s, err := w.with.store(1); err != nil || len(s.rollups.state.Files()) != 2 {
+		t.Error("the new file was not taken in")
+	}
+	w.world.setRules(func(r *Rules) { r.State = registry.OrgDisabled })
+	after(2, "nobody may read")
+	w.world.setRules(func(r *Rules) { r.State = registry.OrgEnabled })
+	after(4, "enabled again")
+	w.now = w.now.Add(2 * readyFor)
+	after(4, "long after the last question")
+}
+
 // What an erasure has removed from the table is not in rollups once Forget is back,
 // not even in those of an earlier process; and nothing is once nobody may read.
 func TestForgetRemovesRollups(t *testing.T) {

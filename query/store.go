@@ -5,6 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/sync/singleflight"
 
 	"mailwake/engine/event"
 	"mailwake/query/rollup"
@@ -27,7 +30,8 @@ type store struct {
 
 	mark catalogMark // how far the catalog is copied
 
-	known *knownEmails // nil where no rollups are kept
+	known *knownEmails  // nil where no rollups are kept
+	asked *atomic.Int64 // when a KPI was asked for last, in Unix seconds
 
 	rollups rollups
 
@@ -62,7 +66,7 @@ type hotPart struct {
 }
 
 func newStore(org event.OrgID, o *Options) *store {
-	s := &store{org: org, opts: o, turn: make(chan struct{}, 1), rollups: rollups{dir: o.rollupDir(org)}}
+	s := &store{org: org, opts: o, turn: make(chan struct{}, 1), rollups: rollups{dir: o.rollupDir(org), make: new(singleflight.Group)}, asked: new(atomic.Int64)}
 	s.forget()
 	return s
 }
@@ -177,7 +181,7 @@ func (s *store) reset() error {
 	if s.duck != nil {
 		errs = append(errs, s.duck.Close())
 	}
-	*s = store{org: s.org, opts: s.opts, turn: s.turn, serial: s.serial, rollups: s.rollups}
+	*s = store{org: s.org, opts: s.opts, turn: s.turn, serial: s.serial, rollups: s.rollups, asked: s.asked}
 	s.forget()
 	return errors.Join(errs...)
 }

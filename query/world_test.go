@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"sync"
 	"testing"
 
@@ -194,7 +195,7 @@ func (v *fakeView) Rows(from event.Position) iter.Seq2[event.Position, *event.In
 // EmailChanges takes the place in the list for the number of the change.
 func (w *world) EmailChanges(_ context.Context, org event.OrgID, after int64) iter.Seq2[registry.Email, error] {
 	return since(w, org, func(o *fakeOrg) []registry.Email {
-		for i := range o.emails {
+		for i := int(after); i < len(o.emails); i++ {
 			o.emails[i].Change = int64(i + 1)
 		}
 		return o.emails
@@ -232,14 +233,15 @@ func since[T any](w *world, id event.OrgID, list func(*fakeOrg) []T, behind func
 	return func(yield func(T, error) bool) {
 		w.mu.Lock()
 		o := w.org(id)
-		rows, failing := slices.Clone(list(o)), o.failing
+		all, failing := list(o), o.failing
+		rows := slices.Clone(all[sort.Search(len(all), func(i int) bool { return behind(all[i]) }):])
 		w.mu.Unlock()
 		for i, row := range rows {
 			if failing != nil && i == 1 {
 				yield(row, failing)
 				return
 			}
-			if behind(row) && !yield(row, nil) {
+			if !yield(row, nil) {
 				return
 			}
 		}

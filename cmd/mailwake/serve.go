@@ -175,6 +175,7 @@ func (s *server) live(ctx context.Context, gate *gate, publicLn, privateLn, lmtp
 	g.Go(func() error { return s.stack.engine.Run(gctx) })
 	g.Go(func() error { return s.sweepAttachments(gctx) })
 	g.Go(func() error { return s.stack.keeper.Run(gctx) })
+	g.Go(func() error { return s.stack.query.Run(gctx) })
 	g.Go(func() error { return s.serveReplies(gctx, lmtpLn) })
 	err = g.Wait()
 	s.phase.Store("shutting down")
