@@ -27,6 +27,7 @@ const fuzzTime = 10 * time.Second
 // 5xx, each is as documented (see checked), and each JSON fits its schema. A request
 // that failed is printed with its seed.
 func TestFuzzAPI(t *testing.T) {
+	t.Parallel()
 	limit := fuzzTime
 	if text := os.Getenv("MAILWAKE_API_FUZZ"); text != "" {
 		var err error

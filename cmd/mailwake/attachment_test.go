@@ -21,6 +21,7 @@ import (
 )
 
 func TestAttachmentsEndToEnd(t *testing.T) {
+	t.Parallel()
 	t.Run("folder", func(t *testing.T) {
 		dir := t.TempDir()
 		attachments(t, nil, "file://"+dir, func() []string {

@@ -46,6 +46,7 @@ func importLines(n int, faulty map[int]string) string {
 // TestConsentImport imports 10 MB: with errors on some lines nothing of it, and all
 // of it without them.
 func TestConsentImport(t *testing.T) {
+	t.Parallel()
 	const lines = 11_000
 	p := serve(t, t.TempDir(), nil)
 	p.createOrg("acme")

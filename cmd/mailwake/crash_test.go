@@ -16,6 +16,7 @@ import (
 // TestCrash kills the server with -9 at random moments under load and compares
 // every answered request with SQL after the restart: each once, none twice.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	rounds := 20
 	if s := os.Getenv("MAILWAKE_ROUNDS"); s != "" {
 		n, err := strconv.Atoi(s)

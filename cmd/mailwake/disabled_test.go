@@ -35,6 +35,7 @@ var openWhenTerminated = []string{"export"}
 // that are not enabled, as everybody who may: what is not listed above answers
 // feature_disabled and nothing else. A new operation refuses or gets a reason.
 func TestNothingReadableWhileOff(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for name := range everOpen {
 		if !slices.ContainsFunc(routes(), func(r route) bool { return r.OperationID == name }) {

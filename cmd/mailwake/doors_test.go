@@ -22,6 +22,7 @@ import (
 // row shown, and a row removed for good must be what doorModel says, after each
 // step. How many histories is MAILWAKE_SEEDS, 8 by default.
 func TestDoors(t *testing.T) {
+	t.Parallel()
 	seeds := 8
 	if env := os.Getenv("MAILWAKE_SEEDS"); env != "" {
 		n, err := strconv.Atoi(env)
@@ -33,6 +34,7 @@ func TestDoors(t *testing.T) {
 	p := serve(t, t.TempDir(), nil)
 	for seed := range seeds {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
 			d := &doors{t: t, p: p, model: newDoorModel(), rng: rand.New(rand.NewPCG(uint64(seed), 7)), org: fmt.Sprintf("doors-%d", seed)}
 			d.prepare()
 			for step := range 200 {

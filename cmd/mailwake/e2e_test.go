@@ -39,6 +39,7 @@ func awkwardMail() string {
 }
 
 func TestEndToEnd(t *testing.T) {
+	t.Parallel()
 	t.Run("folder", func(t *testing.T) { endToEnd(t, nil, "file://"+t.TempDir()) })
 	t.Run("azure", func(t *testing.T) {
 		az := blobtest.Azurite(t)

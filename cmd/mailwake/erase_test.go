@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 
 // TestErase follows a person through a server: seen, exported, erased, verified.
 func TestErase(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	p := serve(t, dir, nil)
 	p.createOrg("acme")
@@ -61,6 +63,11 @@ func TestErase(t *testing.T) {
 	}
 	p.must(http.MethodGet, pixels[0], "Annabels-Agent/1.0") // the image is answered, and nothing recorded
 	p.must(http.MethodGet, pixels[1], "Bobs-Agent/1.0")
+	var left ingest.Preferences // of the number, which is all that is left of the address
+	p.api(http.MethodGet, "/v1/orgs/acme/preferences?kind=recipient&recipient_id=1", nil, &left)
+	if len(left.Addresses) != 1 || left.Addresses[0].Address != "" || len(left.Addresses[0].Collected) != 0 || !slices.Contains(left.Addresses[0].Reasons, "recipient_erased") {
+		t.Errorf("%+v", left)
+	}
 	verified, said, err := p.cli("erase", "--verify", file, "--text", "annabel@private.example")
 	if err != nil || !strings.Contains(verified, "nothing is left") {
 		t.Error(err, said, verified)

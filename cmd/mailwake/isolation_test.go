@@ -125,6 +125,7 @@ func (w *world) call(t *testing.T, r route, org, key string) (status int, code, 
 // do: the answer is the refusal that it must be, never data. Then with every key
 // that may: it is not refused. An operation that is added is called too.
 func TestIsolation(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	refused := func(r route, who, org, key string, status int, codes ...string) {
 		t.Helper()
@@ -184,6 +185,7 @@ func TestIsolation(t *testing.T) {
 // TestReadsAreNoted calls every operation as an administrator: whatever shows a
 // person's address or name has written into the access log that it did.
 func TestReadsAreNoted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	newest := func() int64 {
 		var audit ingest.Audit
@@ -215,6 +217,7 @@ func TestReadsAreNoted(t *testing.T) {
 
 // TestKeys walks a key through its life by command line.
 func TestKeys(t *testing.T) {
+	t.Parallel()
 	p := serve(t, t.TempDir(), nil)
 	p.createOrg("acme")
 	secret, said, err := p.cli("key", "create", "--org", "acme", "--role", "sender", "--name", "mailer")

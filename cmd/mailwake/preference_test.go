@@ -17,6 +17,7 @@ import (
 // next pixel and reply are not recorded, the next mail is blocked, also after a
 // restart; and allows it again.
 func TestPreferencePage(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	p := serve(t, dir, nil)
 	p.createOrg("acme")

@@ -17,6 +17,7 @@ import (
 
 // A reply through either door is recorded once, over a crash of the server.
 func TestReplies(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	socket := filepath.Join(t.TempDir(), "lmtp")
 	args := []string{"--lmtp", "unix:" + socket, "--reply-address", "acme.example=acme"}

@@ -56,6 +56,7 @@ func mailTo(html string, people int) []byte {
 }
 
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	p := serve(t, t.TempDir(), nil)
 	p.createOrg("acme")
 	ok := mailTo("<p>hi</p>", 1)
@@ -143,6 +144,7 @@ const lost = `mailwake_public_outcomes_total{outcome="not_recorded"}`
 // public plane goes on answering, losses are counted, nothing acknowledged is
 // lost, and all recovers by itself.
 func TestStorageDown(t *testing.T) {
+	t.Parallel()
 	az := blobtest.Azurite(t)
 	proxy := blobtest.Proxy(t, az.Addr)
 	through := az.At(proxy.Addr)
@@ -202,6 +204,7 @@ func TestStorageDown(t *testing.T) {
 
 // TestCatalogLocked holds a lock on the catalog while a flush wants it.
 func TestCatalogLocked(t *testing.T) {
+	t.Parallel()
 	p := serve(t, t.TempDir(), nil)
 	p.createOrg("acme")
 	p.follow("hello", "<html><body>hi</body></html>", 3)
@@ -238,6 +241,7 @@ func TestCatalogLocked(t *testing.T) {
 
 // TestOneProcessPerFolder starts a second server on a folder in use.
 func TestOneProcessPerFolder(t *testing.T) {
+	t.Parallel()
 	p := serve(t, t.TempDir(), nil)
 	out, err := binary(t.Context(), nil, "serve", "--data", p.dir, "--public", "127.0.0.1:0", "--private", "127.0.0.1:0").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "in use by another mailwake process") {
@@ -247,6 +251,7 @@ func TestOneProcessPerFolder(t *testing.T) {
 
 // TestDamage flips a byte in each kind of file: verify and the start name it.
 func TestDamage(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		kind, dir, suffix string
 		starts            bool // the server starts: the damage is in cold data

@@ -14,6 +14,7 @@ import (
 // A refusal over the API hides what was collected from the very next KPI and
 // statement, before and after a flush; allowing shows it again.
 func TestRefusalReachesReaders(t *testing.T) {
+	t.Parallel()
 	p := serve(t, t.TempDir(), nil)
 	p.createOrg("acme")
 	sent := p.follow("Hello", awkwardMail(), 3)
@@ -63,6 +64,7 @@ func TestRefusalReachesReaders(t *testing.T) {
 // A disabled organisation answers no reader, a terminated one its administrator's
 // export alone, and an enabled one all again.
 func TestStateReachesReaders(t *testing.T) {
+	t.Parallel()
 	p := serve(t, t.TempDir(), nil)
 	p.createOrg("acme")
 	sent := p.follow("Hello", awkwardMail(), 2)

@@ -11,6 +11,7 @@ import (
 
 // The prompt's statements, commands and completion, against a real server.
 func TestREPL(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	p := serve(t, dir, nil)
 	defer p.stop()
@@ -80,6 +81,7 @@ func TestREPL(t *testing.T) {
 
 // One statement from the command line, and what it says of mistakes.
 func TestSQLCommand(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	p := serve(t, dir, nil)
 	defer p.stop()

@@ -32,6 +32,7 @@ type walk struct {
 // TestWalk runs every command of testdata/walk.md against a real server, and holds
 // what they print against the page.
 func TestWalk(t *testing.T) {
+	t.Parallel()
 	const page = "testdata/walk.md"
 	want, err := os.ReadFile(page)
 	if err != nil {
