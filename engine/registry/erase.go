@@ -120,6 +120,8 @@ func (r *Registry) BeginErasure(ctx context.Context, org event.OrgID, who Whose,
 func (w Whose) find(ctx context.Context, tx bun.IDB, org event.OrgID) (person PersonID, recipients []event.RecipientID, err error) {
 	q := tx.NewSelect().Model((*recipientRow)(nil)).Column("id").Where("org_id = ?", org)
 	switch {
+	case w.Key != PersonKey{} && !w.Key.possible():
+		return 0, nil, personNotFound()
 	case w.Person != 0 || w.Key != PersonKey{}:
 		people := tx.NewSelect().Model((*personRow)(nil)).Column("id").Where("org_id = ?", org)
 		if w.Person != 0 {

@@ -201,6 +201,12 @@ func TestWhoseProblems(t *testing.T) {
 		_, err := r.BeginErasure(t.Context(), acme, who, BySystem())
 		wantCode(t, err, code)
 	}
+	for _, key := range []PersonKey{{Contact, "\x00"}, {"con\x00tact", "c"}, {Contact, "nobody"}, {Kind: Contact}} {
+		_, err := r.BeginErasure(t.Context(), acme, Whose{Key: key}, BySystem())
+		wantCode(t, err, "person_not_found")
+		_, _, _, err = r.Held(t.Context(), acme, Whose{Key: key})
+		wantCode(t, err, "person_not_found")
+	}
 	_, err := r.BeginErasure(t.Context(), 9, Whose{Person: 1}, BySystem())
 	wantCode(t, err, "org_not_found")
 	register(t, r, acme, mail("a@example.com"))

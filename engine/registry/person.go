@@ -80,10 +80,15 @@ func (r *Registry) Person(ctx context.Context, org event.OrgID, id PersonID) (Pe
 	return r.onePerson(ctx, org, func(q *bun.SelectQuery) { q.Where("p.id = ?", id) })
 }
 
+// possible reports whether anybody can have the key. Others must not get into a
+// statement, whose text a NUL would end.
+func (k PersonKey) possible() bool {
+	return textFault(k.ExternalID, MaxExternalIDBytes, false) == "" && textFault(string(k.Kind), MaxExternalIDBytes, false) == ""
+}
+
 // PersonByExternalID returns a person by the sender's id. Problem: person_not_found.
 func (r *Registry) PersonByExternalID(ctx context.Context, org event.OrgID, key PersonKey) (Person, error) {
-	// Nobody has such an id, and a NUL would end the statement's text.
-	if textFault(key.ExternalID, MaxExternalIDBytes, false) != "" || textFault(string(key.Kind), MaxExternalIDBytes, false) != "" {
+	if !key.possible() {
 		return Person{}, personNotFound()
 	}
 	return r.onePerson(ctx, org, func(q *bun.SelectQuery) { q.Where("p.kind = ? AND p.external_id = ?", key.Kind, key.ExternalID) })
