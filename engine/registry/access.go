@@ -79,6 +79,9 @@ func (r *Registry) NoteRead(ctx context.Context, read Read) error {
 	if read.KeyID == 0 || textFault(read.What, MaxWhatBytes, false) != "" {
 		return errors.New("note read: who reads what is not said")
 	}
+	if s := r.Snapshot(); s.org(read.Org) != nil && contains(s.consent[read.Org-1].erased, read.Recipient) {
+		read.Recipient = 0 // an erasure has emptied what named them, and is verified
+	}
 	read.At = r.now()
 	note := &readNote{row: readRow{Read: read}}
 	group, leads := r.reads.join(note)
