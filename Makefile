@@ -83,7 +83,7 @@ bench-setup: ## install chDB, ClickHouse within a process, as locked: a peer of 
 	@npm ci --prefix bench/peers --no-audit --no-fund --loglevel=error
 
 bench: build ## measure ingest, freshness, flush, commit (figures go into ARCHITECTURE.md)
-	@for b in pixel bulk fresh kpi; do bin/mailwake bench $$b --report bench/reports; done
+	@for b in pixel bulk fresh restart kpi; do bin/mailwake bench $$b --report bench/reports; done
 	go test -run '^$$' -bench . -benchmem ./engine/... ./ingest/... ./query
 
 clean: ## remove what was built

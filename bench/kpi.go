@@ -144,7 +144,7 @@ func (k *kpiBench) build(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(k.catalog, 0o700); err != nil {
 		return err
 	}
-	if err := errors.Join(n.api.flush(ctx), n.api.saveCatalog(ctx, k.catalog)); err != nil {
+	if err := errors.Join(n.api.flush(ctx), n.api.saveCatalog(ctx, k.catalog), k.maintain(ctx, n)); err != nil {
 		return n.Explain(err)
 	}
 	if _, err := n.drain(k.o.StopLimit); err != nil {
@@ -154,7 +154,26 @@ func (k *kpiBench) build(ctx context.Context, dir string) error {
 	return err
 }
 
+// maintain runs what maintenance there is: events are classified with what came
+// after them, small files merged. Peers get the files that this leaves.
+func (k *kpiBench) maintain(ctx context.Context, n *node) error {
+	k.say.step("maintaining")
+	before, err := n.Usage()
+	if err != nil {
+		return err
+	}
+	if err := n.api.maintenance(ctx, "run"); err != nil {
+		return err
+	}
+	after, err := n.Usage()
+	k.sheet.add("maintenance after loading, CPU per event", "mailwake", float64((after.CPU-before.CPU).Nanoseconds())/float64(k.total), "ns")
+	return err
+}
+
 func (k *kpiBench) measure(ctx context.Context, n *node) error {
+	if err := n.api.maintenance(ctx, "pause"); err != nil { // peers have the files of now
+		return err
+	}
 	list := catalogue(k.plan)
 	start := time.Now()
 	if _, err := n.api.kpi(ctx, list[0]); err != nil {
@@ -207,10 +226,15 @@ func (k *kpiBench) engine(ctx context.Context, name string, list []asked, answer
 		if errors.Is(err, errNotAsked) {
 			continue
 		}
+		first, ok := answers[a.name]
+		if err != nil && ok { // a peer's mistake, or ours in its SQL, costs its figure only
+			k.sheet.Checks = append(k.sheet.Checks, Check{name + " = mailwake: " + a.label(), "equal rows", fmt.Sprintf("%.100s", err), false})
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", name, a.label(), err)
 		}
-		if first, ok := answers[a.name]; !ok {
+		if !ok {
 			answers[a.name] = text
 		} else if err := sameRows(first, text); err != nil {
 			k.sheet.Checks = append(k.sheet.Checks, Check{name + " = mailwake: " + a.label(), "equal rows", err.Error(), false})

@@ -24,7 +24,7 @@ var saved = []struct {
 	make func() Report
 }{
 	{"pixel", func() Report { return &PixelReport{} }}, {"bulk", newSheet}, {"fresh", func() Report { return &FreshReport{} }},
-	{"flush", newSheet}, {"restart", newSheet}, {"kpi", newSheet}, {"soak", func() Report { return &SoakReport{} }},
+	{"restart", newSheet}, {"kpi", newSheet}, {"soak", func() Report { return &SoakReport{} }},
 }
 
 func newSheet() Report { return &Sheet{} }

@@ -161,6 +161,12 @@ func (c *client) flush(ctx context.Context) error {
 	return err
 }
 
+// maintenance runs the organisation's maintenance, pauses or resumes it.
+func (c *client) maintenance(ctx context.Context, what string) error {
+	_, err := c.call(ctx, http.MethodPost, "/v1/orgs/"+org+"/retention/"+what, nil)
+	return err
+}
+
 // countAll returns the number of all stored events.
 func (c *client) countAll(ctx context.Context) (int64, error) {
 	var rows []map[string]any

@@ -17,6 +17,7 @@ type benchCmd struct {
 	Bulk     benchBulkCmd     `cmd:"" help:"Durable events per second through the bulk door, beside ClickHouse inserting the same rows."`
 	KPI      benchKPICmd      `cmd:"" name:"kpi" help:"Each KPI beside DuckDB over the same files and ClickHouse over the same rows."`
 	Soak     benchSoakCmd     `cmd:"" help:"Memory and exactness over minutes of load."`
+	Restart  benchRestartCmd  `cmd:"" help:"Restart with an unflushed log, and what its flush costs."`
 	Compare  benchCompareCmd  `cmd:"" help:"Hold two reports against each other."`
 	DuckDB   benchDuckCmd     `cmd:"" name:"duckdb" hidden:"" help:"Answer KPIs with DuckDB alone."`
 	SQL      benchSQLCmd      `cmd:"" name:"sql" help:"Readers of SQL and KPIs beside ingest; runaway statements, killed workers."`
@@ -112,6 +113,18 @@ type benchBulkCmd struct {
 func (c *benchBulkCmd) Run(ctx context.Context, e *env) error {
 	r, err := bench.Bulk(ctx, bench.BulkOptions{Setup: c.setup(e), Seed: c.Seed, Rows: c.Rows, Duration: c.Duration})
 	return c.print(e, "bulk", &r, err)
+}
+
+type benchRestartCmd struct {
+	benchFlags
+	LogMB float64 `name:"log-mb" help:"Unflushed log, in MiB, about." default:"1024"`
+	Seed  uint64  `help:"Seed of the world." default:"1"`
+}
+
+// Run measures restarts.
+func (c *benchRestartCmd) Run(ctx context.Context, e *env) error {
+	r, err := bench.Restart(ctx, bench.RestartOptions{Setup: c.setup(e), Seed: c.Seed, LogMB: c.LogMB})
+	return c.print(e, "restart", &r, err)
 }
 
 type benchCompareCmd struct {

@@ -6,11 +6,11 @@ WITH listed AS (
   LIMIT $limit
 )
 SELECT
-  listed.email_id,
-  listed.subject,
-  listed.template,
-  listed.follow_state,
-  listed.created_at,
+  listed.email_id AS email_id,
+  listed.subject AS subject,
+  listed.template AS template,
+  listed.follow_state AS follow_state,
+  listed.created_at AS created_at,
   coalesce(summed.people, 0) AS people,
   coalesce(summed.sent, 0) AS sent,
   coalesce(summed.delivered, 0) AS delivered,
@@ -21,7 +21,7 @@ SELECT
   CAST(summed.openers_human AS DOUBLE) / NULLIF(summed.delivered, 0) AS open_rate_human,
   CAST(summed.clickers_human AS DOUBLE) / NULLIF(summed.delivered, 0) AS click_rate_human,
   CAST(summed.repliers_human AS DOUBLE) / NULLIF(summed.delivered, 0) AS reply_rate_human,
-  summed.last_active_at_human
+  summed.last_active_at_human AS last_active_at_human
 FROM listed
 LEFT JOIN (SELECT * FROM email_sums WHERE $before IS NULL OR email_id < $before) AS summed ON summed.email_id = listed.email_id
 ORDER BY listed.email_id DESC

@@ -6,14 +6,14 @@ WITH listed AS (
   LIMIT $limit
 )
 SELECT
-  listed.email_id,
-  listed.subject,
-  listed.template,
-  listed.follow_state,
-  listed.created_at,
-  summed.sent_at,
-  listed.links,
-  listed.attachments,
+  listed.email_id AS email_id,
+  listed.subject AS subject,
+  listed.template AS template,
+  listed.follow_state AS follow_state,
+  listed.created_at AS created_at,
+  summed.sent_at AS sent_at,
+  listed.links AS links,
+  listed.attachments AS attachments,
   coalesce(summed.people, 0) AS people,
   coalesce(summed.sent, 0) AS sent,
   coalesce(summed.bounced, 0) AS bounced,
@@ -53,10 +53,10 @@ SELECT
   coalesce(summed.repliers_machine, 0) AS repliers_machine,
   CAST(summed.repliers_unique AS DOUBLE) / NULLIF(summed.delivered, 0) AS reply_rate,
   CAST(summed.repliers_human AS DOUBLE) / NULLIF(summed.delivered, 0) AS reply_rate_human,
-  summed.first_opened_at,
-  summed.first_opened_at_human,
-  summed.last_opened_at,
-  summed.last_opened_at_human
+  summed.first_opened_at AS first_opened_at,
+  summed.first_opened_at_human AS first_opened_at_human,
+  summed.last_opened_at AS last_opened_at,
+  summed.last_opened_at_human AS last_opened_at_human
 FROM listed
 LEFT JOIN (SELECT * FROM email_sums WHERE $email IS NULL OR email_id = $email) AS summed ON summed.email_id = listed.email_id
 ORDER BY listed.email_id DESC

@@ -14,10 +14,10 @@ WITH states AS (
   GROUP BY emails.follow_state
 )
 SELECT
-  states.follow_state,
-  states.emails,
+  states.follow_state AS follow_state,
+  states.emails AS emails,
   CAST(states.emails AS DOUBLE) / sum(states.emails) OVER () AS share,
-  states.recipients,
+  states.recipients AS recipients,
   coalesce(people, 0) AS people,
   coalesce(sent, 0) AS sent,
   coalesce(delivered, 0) AS delivered,

@@ -28,9 +28,9 @@ WITH listed AS (
   GROUP BY email_id
 )
 SELECT
-  l.email_id,
-  l.component,
-  l.url,
+  l.email_id AS email_id,
+  l.component AS component,
+  l.url AS url,
   coalesce(w.people, 0) AS people,
   coalesce(w.delivered, 0) AS delivered,
   coalesce(u.total, 0) AS clicks_total,

@@ -34,10 +34,10 @@ WITH pairs AS (
   FROM shares
 )
 SELECT
-  t.template,
-  t.emails,
-  t.emails_followed,
-  t.last_used_at,
+  t.template AS template,
+  t.emails AS emails,
+  t.emails_followed AS emails_followed,
+  t.last_used_at AS last_used_at,
   coalesce(s.people, 0) AS people,
   coalesce(s.sent, 0) AS sent,
   coalesce(s.delivered, 0) AS delivered,

@@ -11,8 +11,8 @@ WITH pairs AS (
   SELECT 3, 'reply', recipient_id, started_at, first_replied_at_human FROM pairs
 ), waits AS (
   SELECT place, event, recipient_id,
-    CASE WHEN first_at IS NOT NULL THEN greatest(toUnixTimestamp64Micro(first_at) - toUnixTimestamp64Micro(started_at), 0) END AS wait,
-    least(greatest(toUnixTimestamp64Micro($now) - toUnixTimestamp64Micro(started_at), 0), $window * 86400000000) AS limit_us
+    CASE WHEN first_at IS NOT NULL THEN greatest(toUnixTimestamp64Micro(first_at) - toUnixTimestamp64Micro(started_at), toInt64(0)) END AS wait,
+    least(greatest(toUnixTimestamp64Micro($now) - toUnixTimestamp64Micro(started_at), toInt64(0)), toInt64($window * 86400000000)) AS limit_us
   FROM firsts
 ), times AS (
   SELECT place, event, recipient_id,
