@@ -219,7 +219,7 @@ func (b *bulkBench) againstChDB(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer p.close()
+	defer func() { _ = p.close() }() // all its answers were read
 	version, err := p.sql("SELECT version() AS v")
 	if err != nil {
 		return err

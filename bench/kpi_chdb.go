@@ -40,7 +40,7 @@ func (k *kpiBench) againstChDB(ctx context.Context, list []asked, answers map[st
 	if err != nil {
 		return err
 	}
-	defer p.close()
+	defer func() { _ = p.close() }() // all its answers were read
 	k.say.step("filling ClickHouse")
 	if err := k.fillClickHouse(p); err != nil {
 		return err
