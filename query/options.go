@@ -80,7 +80,7 @@ type Options struct {
 	// Empty is a fresh folder that Close removes.
 	TempDir string
 	// RollupDir keeps what KPIs need of data files, in one folder per organisation,
-	// about a third of their size. Empty keeps nothing: KPIs read all events.
+	// about 9 bytes per event. Empty keeps nothing: KPIs read all events.
 	RollupDir string
 	// OnRollupError is told what keeps a KPI from using rollups; it then reads all
 	// events. nil is told nothing.
