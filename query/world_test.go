@@ -236,12 +236,12 @@ func since[T any](w *world, id event.OrgID, list func(*fakeOrg) []T, behind func
 		all, failing := list(o), o.failing
 		rows := slices.Clone(all[sort.Search(len(all), func(i int) bool { return behind(all[i]) }):])
 		w.mu.Unlock()
-		for i, row := range rows {
-			if failing != nil && i == 1 {
-				yield(row, failing)
+		for _, row := range rows {
+			if !yield(row, nil) {
 				return
 			}
-			if !yield(row, nil) {
+			if failing != nil {
+				yield(row, failing)
 				return
 			}
 		}
