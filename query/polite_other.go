@@ -2,4 +2,5 @@
 
 package query
 
-func giveWay() {}
+// politely runs f; here its threads do not give way to others.
+func politely(f func() error) error { return f() }
