@@ -22,9 +22,10 @@ const fillBatch = 40_000
 func (c *client) fill(ctx context.Context, pixels []pixel, n int) error {
 	first := time.Now().UTC().Add(-8 * 7 * 24 * time.Hour)
 	step := 8 * 7 * 24 * time.Hour / time.Duration(n)
-	var body []byte
+	size := 0
 	for from := 0; from < n; from += fillBatch {
-		body = body[:0]
+		// One body a request: a request that is answered early may still be read from.
+		body := make([]byte, 0, size)
 		for i := from; i < min(n, from+fillBatch); i++ {
 			p := pixels[i*7919%len(pixels)]
 			body = append(body, `{"kind":"open","actor":"human","client":"Outlook","email_id":`...)
@@ -35,6 +36,7 @@ func (c *client) fill(ctx context.Context, pixels []pixel, n int) error {
 			body = first.Add(time.Duration(i)*step).AppendFormat(body, time.RFC3339Nano)
 			body = append(body, "\"}\n"...)
 		}
+		size = len(body)
 		if err := c.sendRows(ctx, body); err != nil {
 			return fmt.Errorf("store events: %w", err)
 		}
