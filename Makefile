@@ -12,6 +12,8 @@ GOLANGCI := v2.15.0
 AZURITE  := engine/blob/blobtest/azurite
 FUZZTIME ?= 30s
 FUZZLESS ?= 10s
+# Making an input smaller may take a minute by default, and most of the time with it.
+FUZZ     := -fuzzminimizetime 100x -fuzztime
 ROUNDS   ?= 200
 SEEDS    ?= 1000
 
@@ -59,12 +61,12 @@ bin/golangci-lint-$(GOLANGCI):
 	mv bin/golangci-lint $@
 
 fuzz: ## fuzz tokens, HTML instrumentation and the log reader, FUZZTIME (30s) each; mails, replies, bulk for 10s; SQL for 60s
-	@go test -run '^$$' -fuzz FuzzOpen -fuzztime $(FUZZTIME) ./ingest/token
-	go test -run '^$$' -fuzz FuzzInstrument -fuzztime $(FUZZTIME) ./ingest/follow
-	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./engine/wal
-	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZLESS) ./ingest/bulk
-	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZLESS) ./ingest/reply
-	go test -run '^$$' -fuzz FuzzCopy -fuzztime $(FUZZLESS) ./ingest/message
+	@go test -run '^$$' -fuzz FuzzOpen $(FUZZ) $(FUZZTIME) ./ingest/token
+	go test -run '^$$' -fuzz FuzzInstrument $(FUZZ) $(FUZZTIME) ./ingest/follow
+	go test -run '^$$' -fuzz FuzzRead $(FUZZ) $(FUZZTIME) ./engine/wal
+	go test -run '^$$' -fuzz FuzzRead $(FUZZ) $(FUZZLESS) ./ingest/bulk
+	go test -run '^$$' -fuzz FuzzRead $(FUZZ) $(FUZZLESS) ./ingest/reply
+	go test -run '^$$' -fuzz FuzzCopy $(FUZZ) $(FUZZLESS) ./ingest/message
 	MAILWAKE_SQL_FUZZ=60s go test -count=1 -run TestFuzzSQL ./query
 
 simulate: setup ## SEEDS (1000) random histories against a model, ROUNDS (200) kill -9 of the real binary

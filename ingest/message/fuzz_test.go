@@ -16,6 +16,7 @@ func FuzzCopy(f *testing.F) {
 	for _, raw := range mails(f) {
 		f.Add([]byte(raw), uint16(3))
 	}
+	f.Add([]byte("Content-Type: text/html; charset=SJIS\nContent-Transfer-Encoding: base64\n\n002B"), uint16(3)) // half a character at its end
 	f.Add([]byte("A: b\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\n--x--"), uint16(0))
 	f.Fuzz(func(t *testing.T, raw []byte, at uint16) {
 		m, err := message.Parse(raw)
@@ -47,8 +48,8 @@ func FuzzCopy(f *testing.F) {
 			for i < len(text.UTF8) && !utf8.RuneStart(text.UTF8[i]) {
 				i++
 			}
-			bodies = append(bodies, message.Replaced{Body: text.At([]int{i, i}), With: [][]byte{[]byte("[here]")}})
-			want = append(want, text.UTF8[:i]+"[here]"+text.UTF8[i:])
+			bodies = append(bodies, message.Replaced{Body: text.At([]int{i, i}), With: [][]byte{[]byte("<here>")}})
+			want = append(want, text.UTF8[:i]+"<here>"+text.UTF8[i:])
 		}
 		out := m.AppendCopy(nil, message.Copy{Bodies: bodies, MessageID: "<a@b>", Files: []message.File{m.File("f", "text/plain", []byte("x"))}})
 		if len(out) > message.MaxBytes {

@@ -16,7 +16,10 @@ import (
 type Text struct {
 	UTF8 string
 	// Opaque says that the charset is not known, or not what the bytes are: each
-	// byte above 127 stands in UTF8 as the character of the same number.
+	// byte above 127 stands in UTF8 as the character of the same number. The byte
+	// before a cut may be half a character then. What is put there should begin with
+	// a byte that is the second half in no charset, as tags do: most ASCII letters
+	// and '[' are in Shift_JIS, GBK and Big5; '<', '"' and '=' are in none.
 	Opaque bool
 
 	message *Message
