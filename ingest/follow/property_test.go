@@ -176,6 +176,7 @@ func FuzzInstrument(f *testing.F) {
 		"<title><a href=http://x>", "<a data-no-track =a href='http://x' data-no-track>", "\ufeff<!doctype html><html><head></head><body>x</body></html>",
 		"<a clicktracking=' OFF' href=http://x>", "<plaintext><a href=http://x>", "<svg><a href='http://x'/></svg>", "<a href='http://x&#0;'>", "<a\x00href=http://x>",
 		"<a href=http://x&amp>", "<script><!--<script></script><a href=http://x>--></script>", "<a" + strings.Repeat(" x", 400) + " href=http://x><title><b>", "<?x <a href=http://x>",
+		"<!--!>", "<!---!>", "<!-->", "<!--->", "<!---->",
 	} {
 		f.Add(in, byte(follow.PixelBottom))
 	}

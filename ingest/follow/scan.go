@@ -114,8 +114,8 @@ func (s *scanner) token(z *html.Tokenizer, tt html.TokenType, at, end int) error
 // finishedComment reports whether a comment is closed. What is not a comment
 // proper (<?x>, </ >, <!x>) ends at the first angle bracket.
 func finishedComment(raw string) bool {
-	if strings.HasPrefix(raw, "<!--") {
-		return strings.HasSuffix(raw, "-->") || strings.HasSuffix(raw, "--!>")
+	if text, ok := strings.CutPrefix(raw, "<!--"); ok {
+		return text == ">" || text == "->" || strings.HasSuffix(text, "-->") || strings.HasSuffix(text, "--!>")
 	}
 	return strings.HasSuffix(raw, ">")
 }
