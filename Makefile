@@ -81,8 +81,9 @@ compaction: ## measure compaction and erasure of 10 million events, and pixels b
 postfix: ## let a real Postfix deliver replies over LMTP on loopback (needs root and Debian's package postfix)
 	@GOFLAGS=-tags=duckdb_arrow,postfix go test -count=1 -run TestPostfix -v ./ingest
 
+# Not npm ci, which refuses the lock file where the registry lacks other platforms' libraries.
 bench-setup: ## install chDB, ClickHouse within a process, as locked: a peer of bench kpi and bench bulk
-	@npm ci --prefix bench/peers --no-audit --no-fund --loglevel=error
+	@npm install --no-save --prefix bench/peers --no-audit --no-fund --loglevel=error
 
 bench: build ## measure ingest, freshness, flush, commit (figures go into ARCHITECTURE.md)
 	@for b in pixel bulk fresh restart kpi; do bin/mailwake bench $$b --report bench/reports; done

@@ -77,6 +77,13 @@ func (s *Setup) mailwake(ctx context.Context, dir string) (_ *node, err error) {
 	return n, err
 }
 
+// holdBack has servers flush nothing unless asked; starting with that much log, or
+// ending with it, may take minutes.
+func (s *Setup) holdBack() {
+	s.ServeArgs = append(s.ServeArgs, "--flush-rows", "1000000000", "--flush-mb", "100000", "--flush-age", "24h", "--log-limit-mb", "8192")
+	s.StopLimit = max(s.StopLimit, 10*time.Minute)
+}
+
 // locate reads where the server answers, once it has said so.
 func (n *node) locate(dir string) (bool, error) {
 	text, err := os.ReadFile(filepath.Join(dir, "server.json"))

@@ -28,9 +28,7 @@ func Restart(ctx context.Context, o RestartOptions) (s Sheet, err error) {
 	if err := errors.Join(o.Setup.setDefaults(runtime.NumCPU()), within("MB of log", o.LogMB, 1, 4000)); err != nil {
 		return s, err
 	}
-	// Nothing is flushed unless it is asked for.
-	o.ServeArgs = append(o.ServeArgs, "--flush-rows", "1000000000", "--flush-mb", "100000", "--flush-age", "24h", "--log-limit-mb", "8192")
-	o.StopLimit = max(o.StopLimit, 10*time.Minute)
+	o.holdBack()
 	say := o.progress()
 	defer say.end()
 	dir, remove, err := o.folder()

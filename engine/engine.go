@@ -160,8 +160,9 @@ func (e *Engine) replay(ctx context.Context) error {
 // prepare makes sure that every row of a group can be delivered.
 func (e *Engine) prepare(ctx context.Context, rec wal.Record) error {
 	var in event.Interaction
+	var rows event.Decoder
 	for ordinal, row := range wal.Frames(rec.Frames) {
-		if err := event.DecodeRow(row, &in); err != nil {
+		if err := rows.Decode(row, &in); err != nil {
 			return fmt.Errorf("group %d row %d: %w", rec.LSN, ordinal, err)
 		}
 		if _, err := e.tail(ctx, in.Org); err != nil {
@@ -185,6 +186,21 @@ func (e *Engine) Append(ctx context.Context, events []event.Interaction) error {
 		return err
 	}
 	_, err := e.log.Append(ctx, s.frames, len(events))
+	return err
+}
+
+// AppendRows is Append for events that are encoded already.
+func (e *Engine) AppendRows(ctx context.Context, rows *event.Rows) error {
+	if _, err := e.tail(ctx, rows.Org()); err != nil {
+		return err
+	}
+	s := scratchPool.Get().(*scratch)
+	defer scratchPool.Put(s)
+	s.frames = s.frames[:0]
+	for row := range rows.All() {
+		s.frames = wal.Frame(s.frames, row)
+	}
+	_, err := e.log.Append(ctx, s.frames, rows.Len())
 	return err
 }
 

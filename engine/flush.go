@@ -109,12 +109,15 @@ func gather(v *View) *gathered {
 	g.Grow(min(n, maxFlushRows+1<<10))
 	var last event.Position
 	for p, row := range entries(v.chunks, v.from) {
-		if g.Len() >= maxFlushRows && last.Group() != p.Group() {
-			g.mark = last.Group()
-			break
+		if last.Group() != p.Group() {
+			if g.Len() >= maxFlushRows {
+				g.mark = last.Group()
+				break
+			}
+			g.NextGroup()
 		}
 		if err := g.AddRow(row, event.OwnID(v.node, p)); err != nil {
-			panic(err) // see mustDecode
+			panic(err) // as in View.Rows
 		}
 		last = p
 	}

@@ -28,6 +28,7 @@ func (w *world) draw(n *node, most int) *call {
 	if w.rng.IntN(3) > 0 {
 		orgs = []event.OrgID{w.anyOrg()}
 	}
+	c.encoded = len(orgs) == 1 && w.rng.IntN(3) == 0
 	for range 1 + w.rng.IntN(most) {
 		at := event.At(borders[w.rng.IntN(len(borders))]) + event.Micros(w.rng.IntN(7)-3)
 		if w.rng.IntN(2) == 0 {
@@ -59,12 +60,15 @@ func (c *call) run(ctx context.Context, ambiguous bool) error {
 		in[i] = f.in
 	}
 	var err error
-	if c.posts && ctx.Done() == nil {
+	switch {
+	case c.encoded:
+		err = c.node.eng.AppendRows(ctx, encoded(in))
+	case c.posts && ctx.Done() == nil:
 		told := make(outcome, 1)
 		if err = c.node.eng.Post(in, told); err == nil {
 			err = <-told
 		}
-	} else {
+	default:
 		err = c.node.eng.Append(ctx, in)
 	}
 	switch {
@@ -74,6 +78,22 @@ func (c *call) run(ctx context.Context, ambiguous bool) error {
 		c.fate = unclear
 	}
 	return err
+}
+
+// encoded is events of one organisation with equal texts written once.
+func encoded(in []event.Interaction) *event.Rows {
+	rows, known := event.NewRows(in[0].Org), map[[5]string]*event.Texts{}
+	for i := range in {
+		ev := &in[i]
+		key := [5]string{ev.Reason, ev.Client, ev.OS, ev.UserAgent, ev.Network}
+		if known[key] == nil {
+			known[key] = new(event.Texts)
+		}
+		if err := rows.Add(ev, known[key]); err != nil {
+			panic(err)
+		}
+	}
+	return rows
 }
 
 // outcome is a Waiter that passes on what it is told.

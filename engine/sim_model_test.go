@@ -26,10 +26,11 @@ type fact struct {
 
 // call is one Append: all of its events are there, or none.
 type call struct {
-	node  *node
-	facts []*fact
-	posts bool // it is told, instead of waiting
-	fate  fate
+	node    *node
+	facts   []*fact
+	posts   bool // it is told, instead of waiting
+	encoded bool // as Rows
+	fate    fate
 }
 
 type fate uint8

@@ -100,23 +100,27 @@ func (v *View) Tail() (from, to event.Position) { return v.from, v.to }
 func (v *View) Rows(from event.Position) iter.Seq2[event.Position, *event.Interaction] {
 	return func(yield func(event.Position, *event.Interaction) bool) {
 		in := new(event.Interaction)
-		for p, row := range entries(v.chunks, max(from, v.from)) {
-			mustDecode(row, in, v.node, p)
-			if !yield(p, in) {
+		var rows event.Decoder
+		group := uint64(0)
+		from = max(from, v.from)
+		// A row may have the texts of one before it in its group.
+		for p, row := range entries(v.chunks, event.PositionOf(from.Group(), 0)) {
+			if p.Group() != group {
+				group = p.Group()
+				rows.NextGroup()
+			}
+			// It was encoded by this process or checked by replay, so a failure is
+			// memory corruption.
+			if err := rows.Decode(row, in); err != nil {
+				panic(err)
+			}
+			if in.ID == 0 {
+				in.ID = event.OwnID(v.node, p)
+			}
+			if p >= from && !yield(p, in) {
 				return
 			}
 		}
-	}
-}
-
-// mustDecode reads a row of a tail: it was encoded by this process or checked by
-// replay, so a failure is memory corruption.
-func mustDecode(row []byte, in *event.Interaction, node uint8, p event.Position) {
-	if err := event.DecodeRow(row, in); err != nil {
-		panic(err)
-	}
-	if in.ID == 0 {
-		in.ID = event.OwnID(node, p)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/klauspost/compress/zstd"
 
+	"mailwake/engine/event"
 	"mailwake/engine/problem"
 	"mailwake/engine/registry"
 	"mailwake/engine/wal"
@@ -50,8 +51,13 @@ func (in *bulkInput) Resolve(c huma.Context) []error {
 	return nil
 }
 
+// RowAppender makes encoded events durable and visible, all or none.
+type RowAppender interface {
+	AppendRows(ctx context.Context, rows *event.Rows) error
+}
+
 // RegisterBulk adds the door for many interactions at once.
-func RegisterBulk(api huma.API, reg *registry.Registry, engine Appender, reader *bulk.Reader) {
+func RegisterBulk(api huma.API, reg *registry.Registry, engine RowAppender, reader *bulk.Reader) {
 	slots := make(chan struct{}, bulkReaders)
 	huma.Register(api, huma.Operation{
 		OperationID: "record-interactions", Method: http.MethodPost, Path: "/v1/orgs/{org}/interactions", Tags: []string{"interactions"},
@@ -77,14 +83,14 @@ func RegisterBulk(api huma.API, reg *registry.Registry, engine Appender, reader 
 		if err != nil {
 			return nil, brokenOff(err)
 		}
-		if len(batch.Events) > 0 {
-			if err := engine.Append(ctx, batch.Events); errors.Is(err, wal.ErrTooLarge) {
+		if batch.Events.Len() > 0 {
+			if err := engine.AppendRows(ctx, batch.Events); errors.Is(err, wal.ErrTooLarge) {
 				return nil, problem.New(413, "bulk_too_large", "The rows are too long to be recorded together; send fewer at a time.").Because(err)
 			} else if err != nil {
 				return nil, unavailable(err)
 			}
 		}
-		return &body[Bulk]{Bulk{Rows: batch.Rows, Recorded: len(batch.Events), NotAllowed: batch.NotAllowed}}, nil
+		return &body[Bulk]{Bulk{Rows: batch.Rows, Recorded: batch.Events.Len(), NotAllowed: batch.NotAllowed}}, nil
 	})
 }
 

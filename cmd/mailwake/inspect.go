@@ -61,8 +61,9 @@ func (c *inspectWal) Run(e *env) error {
 		}
 		groups++
 		var in event.Interaction
+		var rows event.Decoder
 		for row, data := range wal.Frames(rec.Frames) {
-			if err := event.DecodeRow(data, &in); err != nil {
+			if err := rows.Decode(data, &in); err != nil {
 				return fmt.Errorf("group %d row %d: %w", rec.LSN, row, err)
 			}
 			events++

@@ -91,8 +91,9 @@ func verifyLog(n *node, marks map[event.OrgID]uint64, report func(bool, string, 
 			return nil
 		}
 		var in event.Interaction
+		var rows event.Decoder
 		for row, data := range wal.Frames(rec.Frames) {
-			err := event.DecodeRow(data, &in)
+			err := rows.Decode(data, &in)
 			if _, known := marks[in.Org]; err == nil && !known {
 				err = errors.New("its organisation is not in the registry")
 			}

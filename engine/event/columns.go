@@ -20,6 +20,7 @@ type Columns struct {
 	component                             []int32
 	labels                                [numLabels][]uint8
 	texts                                 []int32 // place in distinct
+	group                                 []int32 // the same, of the present group's rows with texts of their own
 
 	places   map[string]int32 // by the bytes of the texts in a row
 	distinct [numTexts][]string
@@ -57,10 +58,13 @@ func (c *Columns) Grow(n int) {
 	}
 }
 
-// AddRow adds one row as AppendRow encodes it; id is the event's id where the row
-// has none. The row is not retained. A damaged row gives ErrInvalid and is not added.
+// NextGroup says that the next row is the first of another group of the log.
+func (c *Columns) NextGroup() { c.group = c.group[:0] }
+
+// AddRow adds one row as AppendRow or Rows encodes it; id is the event's id where the
+// row has none. The row is not retained. A damaged row gives ErrInvalid and is not added.
 func (c *Columns) AddRow(row []byte, id int64) error {
-	if len(row) < 5 || row[0] != rowVersion {
+	if len(row) < 5 || row[0] != rowVersion && row[0] != backRow {
 		return fmt.Errorf("%w: unknown version or short row", ErrInvalid)
 	}
 	r := reader{b: row[5:]}
@@ -75,12 +79,9 @@ func (c *Columns) AddRow(row []byte, id int64) error {
 	if r.bad {
 		return fmt.Errorf("%w: damaged row of %d bytes", ErrInvalid, len(row))
 	}
-	texts, known := c.places[string(r.b)]
-	if !known {
-		var err error
-		if texts, err = c.addTexts(r.b); err != nil {
-			return err
-		}
+	texts, err := c.textsOf(row[0], &r)
+	if err != nil {
+		return err
 	}
 	c.id = append(c.id, id)
 	c.occurred, c.delay = append(c.occurred, occurred), append(c.delay, delay)
@@ -91,6 +92,25 @@ func (c *Columns) AddRow(row []byte, id int64) error {
 	}
 	c.texts = append(c.texts, texts)
 	return nil
+}
+
+// textsOf returns the place of the texts at the end of a row.
+func (c *Columns) textsOf(version byte, r *reader) (place int32, err error) {
+	if version == backRow {
+		back := r.uvarint(uint64(len(c.group)))
+		if r.bad || back == 0 || len(r.b) != 0 {
+			return 0, fmt.Errorf("%w: damaged row without texts", ErrInvalid)
+		}
+		return c.group[uint64(len(c.group))-back], nil
+	}
+	place, known := c.places[string(r.b)]
+	if !known {
+		if place, err = c.addTexts(r.b); err != nil {
+			return 0, err
+		}
+	}
+	c.group = append(c.group, place)
+	return place, nil
 }
 
 func (c *Columns) addTexts(b []byte) (int32, error) {

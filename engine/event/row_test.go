@@ -176,7 +176,7 @@ func TestDamagedRows(t *testing.T) {
 
 func TestRowsOfOtherVersionsAreRefused(t *testing.T) {
 	row := AppendRow(nil, &Interaction{Org: 1, Kind: Open})
-	for _, v := range []byte{0, rowVersion + 1, 255} {
+	for _, v := range []byte{0, backRow + 1, 255} {
 		row[0] = v
 		var in Interaction
 		if err := DecodeRow(row, &in); !errors.Is(err, ErrInvalid) {

@@ -42,84 +42,123 @@ func notArrow(cause error) error {
 	return problem.New(422, "bulk_invalid", "The body is no whole Arrow IPC stream.").Because(cause)
 }
 
+// blockRows are filled in column by column before they are taken row by row: few
+// enough to stay in the processor's cache.
+const blockRows = 512
+
+// filler copies values of a column, from one on, into rows.
+type filler func(into []row, from int)
+
 func (b *builder) batch(rec arrow.RecordBatch) error {
-	if b.Rows+int(rec.NumRows()) > MaxRows {
+	n := int(rec.NumRows())
+	if b.Rows+n > MaxRows {
 		return tooLarge()
 	}
-	setters := make([]func(*row, int), rec.NumCols())
+	fillers := make([]filler, rec.NumCols())
 	for i, column := range rec.Columns() {
-		name := rec.ColumnName(i)
-		if setters[i] = setter(name, column); setters[i] == nil {
+		if fillers[i] = b.filler(rec.ColumnName(i), column); fillers[i] == nil {
 			return problem.New(422, "bulk_invalid", "Column %d is none of the fields of a row, or is not of its type.", i)
 		}
 	}
-	b.reserve(int(rec.NumRows()))
-	var in row
-	for i := range int(rec.NumRows()) {
-		in = row{}
-		for c, set := range setters {
-			if rec.Column(c).IsValid(i) {
-				set(&in, i)
+	b.Events.Grow(n)
+	var block [blockRows]row
+	for from := 0; from < n; from += blockRows {
+		rows := block[:min(blockRows, n-from)]
+		clear(rows)
+		for _, fill := range fillers {
+			fill(rows, from)
+		}
+		for i := range rows {
+			if err := b.add(&rows[i]); err != nil {
+				return err
 			}
 		}
-		if err := b.add(&in); err != nil {
-			return err
-		}
 	}
 	return nil
 }
 
-// setter returns what copies a value of the column into a row, nil if the column
-// does not fit.
-func setter(name string, column arrow.Array) func(*row, int) {
+// filler returns nil if the column does not fit.
+func (b *builder) filler(name string, column arrow.Array) filler {
 	switch name {
 	case "occurred_at":
-		if at := micros(column); at != nil {
-			return func(in *row, i int) { in.occurredAt, in.hasTime = at(i), true }
-		}
+		return times(column)
 	case "email_id":
-		if n := integers(column); n != nil {
-			return func(in *row, i int) { in.email, in.hasEmail = n(i), true }
-		}
+		return integers(column, func(in *row, n int64) { in.email, in.hasEmail = n, true })
 	case "recipient_id":
-		if n := integers(column); n != nil {
-			return func(in *row, i int) { in.recipient, in.hasPerson = n(i), true }
-		}
+		return integers(column, func(in *row, n int64) { in.recipient, in.hasPerson = n, true })
 	case "component":
-		if n := integers(column); n != nil {
-			return func(in *row, i int) { in.component = n(i) }
+		return integers(column, func(in *row, n int64) { in.component = n })
+	case "id":
+		if text := textsOf(column); text != nil {
+			return valid(column, func(in *row, i int) { in.id = text(i) })
 		}
-	case "kind":
-		if s := textsOf(column); s != nil {
-			return func(in *row, i int) { in.kind, in.hasKind = s(i), true }
-		}
-	default:
-		if s := textsOf(column); s != nil && new(row).text(name) != nil {
-			return func(in *row, i int) { *in.text(name) = s(i) }
-		}
+		return nil
+	}
+	if field, ok := named(textFields[:], name); ok {
+		return b.texts(field, column)
 	}
 	return nil
 }
 
-func integers(column arrow.Array) func(int) int64 {
+// valid makes a filler of what sets a value that is not null.
+func valid(column arrow.Array, set func(in *row, i int)) filler {
+	nulls := column.NullN() > 0
+	return func(into []row, from int) {
+		for i := range into {
+			if !nulls || column.IsValid(from+i) {
+				set(&into[i], from+i)
+			}
+		}
+	}
+}
+
+func integers(column arrow.Array, set func(*row, int64)) filler {
 	switch a := column.(type) {
 	case *array.Int64:
-		return a.Value
+		return valid(column, func(in *row, i int) { set(in, a.Value(i)) })
 	case *array.Int32:
-		return func(i int) int64 { return int64(a.Value(i)) }
+		return valid(column, func(in *row, i int) { set(in, int64(a.Value(i))) })
 	case *array.Uint32:
-		return func(i int) int64 { return int64(a.Value(i)) }
+		return valid(column, func(in *row, i int) { set(in, int64(a.Value(i))) })
 	}
 	return nil
 }
 
-func micros(column arrow.Array) func(int) int64 {
+func times(column arrow.Array) filler {
+	set := func(in *row, at int64) { in.occurredAt, in.hasTime = at, true }
 	a, ok := column.(*array.Timestamp)
 	if !ok {
-		return integers(column)
+		return integers(column, set)
 	}
 	unit := a.DataType().(*arrow.TimestampType).Unit
-	return func(i int) int64 { return a.Value(i).ToTime(unit).UnixMicro() }
+	if unit == arrow.Microsecond {
+		return valid(column, func(in *row, i int) { set(in, int64(a.Value(i))) })
+	}
+	return valid(column, func(in *row, i int) { set(in, a.Value(i).ToTime(unit).UnixMicro()) })
+}
+
+// texts numbers the texts of a column. Those of a dictionary are looked up once.
+func (b *builder) texts(field int, column arrow.Array) filler {
+	text, words := textsOf(column), &b.words[field]
+	if text == nil {
+		return nil
+	}
+	set := func(in *row, n uint16) {
+		in.said[field] = n
+		in.hasKind = in.hasKind || field == textKind
+	}
+	// A dictionary may be far larger than what is used of it.
+	if a, ok := column.(*array.Dictionary); ok && a.Dictionary().Len() <= a.Len() {
+		numbers, numbered := make([]uint16, a.Dictionary().Len()), make([]bool, a.Dictionary().Len())
+		return valid(column, func(in *row, i int) {
+			at := a.GetValueIndex(i)
+			if !numbered[at] {
+				numbers[at], numbered[at] = words.number(text(i)), true
+			}
+			set(in, numbers[at])
+		})
+	}
+	return valid(column, func(in *row, i int) { set(in, words.number(text(i))) })
 }
 
 func textsOf(column arrow.Array) func(int) string {

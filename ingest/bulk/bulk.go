@@ -1,7 +1,10 @@
 // Package bulk reads interactions that others have collected, many at a time.
 //
 //	NDJSON ─┐
-//	Arrow ──┴▶ rows ▶ check ▶ consent ▶ classify ▶ Batch (events, or what is wrong with which row)
+//	Arrow ──┴▶ rows ▶ check ▶ judge ▶ consent ▶ Batch (rows of the log, or what is wrong with which row)
+//
+// What a row says in texts is judged once per request: rows hold numbers of texts,
+// and what follows from them is remembered (judge.go).
 //
 // A request is taken whole or not at all, so that a caller never has to find out
 // which half of it arrived: one wrong row refuses all, and the answer names every
@@ -19,11 +22,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"net/netip"
-	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"mailwake/engine/classify"
 	"mailwake/engine/event"
@@ -72,7 +71,7 @@ const (
 // Batch is what a request holds. Events is complete if Errors is empty.
 type Batch struct {
 	Rows       int
-	Events     []event.Interaction
+	Events     *event.Rows
 	NotAllowed int // rows left out because consent forbids them
 	Errors     []RowError
 	Wrong      int // all wrong rows, also those that Errors has no room for
@@ -95,7 +94,7 @@ type Reader struct {
 // bulk_invalid (no stream of that format), bulk_too_large, and what LastIDs and
 // body report. Faults of rows are in the Batch.
 func (r *Reader) Read(ctx context.Context, org event.OrgID, format string, body io.Reader) (Batch, error) {
-	b := builder{reader: r, org: org, now: event.At(r.now()), texts: map[string]string{}}
+	b := builder{Batch: Batch{Events: event.NewRows(org)}, reader: r, org: org, now: event.At(r.now()), known: map[said]*judgement{}}
 	var err error
 	if b.lastEmail, b.lastRecipient, err = r.LastIDs(ctx, org); err != nil {
 		return Batch{}, err
@@ -153,13 +152,13 @@ func (l *limit) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// row is one interaction as the caller says it. Texts are valid until the next row.
+// row is one interaction as the caller says it.
 type row struct {
-	id, kind, userAgent, ip               string
-	actor, device, client, os, reason     string
+	id                                    string // valid until the next row
 	occurredAt, email, recipient          int64
 	component                             int64
 	hasTime, hasKind, hasEmail, hasPerson bool
+	said                                  said
 }
 
 // builder collects a Batch.
@@ -170,7 +169,8 @@ type builder struct {
 	now           event.Micros
 	lastEmail     event.EmailID
 	lastRecipient event.RecipientID
-	texts         map[string]string // one copy of each text
+	words         [numTexts]vocabulary
+	known         map[said]*judgement
 }
 
 // wrong notes a fault of the present row.
@@ -178,50 +178,35 @@ func (b *builder) wrong(field, code string) {
 	if len(b.Errors) < maxErrors {
 		b.Errors = append(b.Errors, RowError{Row: b.Rows, Field: field, Code: code})
 	}
+	b.Wrong++
 }
 
 // add takes one row, or notes what is wrong with it.
 func (b *builder) add(in *row) error {
-	defer func() { b.Rows++ }()
 	if b.Rows >= MaxRows {
 		return tooLarge()
 	}
-	// The event is made where it stays; nothing is allocated or copied for it.
-	n := len(b.Events)
-	b.reserve(1)
-	b.Events = b.Events[:n+1]
-	ev := &b.Events[n]
-	field, code := b.event(ev, in)
-	allowed := code == "" && b.Wrong == 0 && b.reader.Consent.Decide(b.org, ev.Recipient, ev.Kind).Allow
-	if !allowed {
-		*ev = event.Interaction{}
-		b.Events = b.Events[:n]
-	}
-	switch {
-	case code != "":
+	field, code := b.take(in)
+	if code != "" {
 		b.wrong(field, code)
-		b.Wrong++
-	case !allowed && b.Wrong == 0:
-		b.NotAllowed++
 	}
+	b.Rows++
 	return nil
 }
 
-// reserve makes room for n more events, at least twice as much as there was.
-func (b *builder) reserve(n int) {
-	if have := cap(b.Events); len(b.Events)+n > have {
-		b.Events = slices.Grow(b.Events, max(n, min(have, MaxRows)))
-	}
-}
-
-// event fills in ev from a row; code is "" when the row is right.
-func (b *builder) event(ev *event.Interaction, in *row) (field, code string) {
+// take adds the event of a row, if it is right and its recipient allows it; code is
+// "" when it is right.
+func (b *builder) take(in *row) (field, code string) {
 	if field, code := in.missing(); code != "" {
 		return field, code
 	}
-	kind, ok := named(kinds, in.kind)
+	j := b.known[in.said]
+	if j == nil {
+		j = b.judge(in.said)
+		b.known[in.said] = j
+	}
 	switch {
-	case !ok || kind == 0:
+	case j.event.Kind == event.KindInvalid:
 		return "kind", codeValue
 	case in.email < 1 || event.EmailID(in.email) > b.lastEmail:
 		return "email_id", codeEmail
@@ -232,15 +217,25 @@ func (b *builder) event(ev *event.Interaction, in *row) (field, code string) {
 	case len(in.id) > maxID:
 		return "id", codeLong
 	}
-	ev.Org, ev.OccurredAt, ev.ReceivedAt, ev.Kind = b.org, event.Micros(in.occurredAt), b.now, event.Kind(kind)
-	ev.Email, ev.Recipient, ev.Component, ev.Source = event.EmailID(in.email), event.RecipientID(in.recipient), int32(in.component), event.API
+	ev := &j.event // which is this row's until the next one
+	ev.ID, ev.OccurredAt, ev.Email, ev.Recipient, ev.Component = 0, event.Micros(in.occurredAt), event.EmailID(in.email), event.RecipientID(in.recipient), int32(in.component)
 	if in.id != "" {
 		ev.ID = reportedID(in.id)
 	}
 	if ev.Check() != nil {
 		return "occurred_at", codeRange
 	}
-	return b.judge(ev, in)
+	if j.code != "" || b.Wrong > 0 {
+		return j.field, j.code
+	}
+	if !b.reader.Consent.Decide(b.org, ev.Recipient, ev.Kind).Allow {
+		b.NotAllowed++
+		return "", ""
+	}
+	if b.Events.Add(ev, &j.texts) != nil {
+		return "occurred_at", codeRange
+	}
+	return "", ""
 }
 
 func (in *row) missing() (field, code string) {
@@ -255,80 +250,6 @@ func (in *row) missing() (field, code string) {
 		return "recipient_id", codeMissing
 	}
 	return "", ""
-}
-
-// judge fills in who caused the event: as the caller says, or else by user agent
-// and network, of which the latter is not kept.
-func (b *builder) judge(ev *event.Interaction, in *row) (field, code string) {
-	var addr netip.Addr
-	if in.ip != "" {
-		var err error
-		if addr, err = netip.ParseAddr(in.ip); err != nil {
-			return "ip", codeValue
-		}
-	}
-	c := b.reader.Classifier.ClassifyString(ev.Kind, in.userAgent, addr.Unmap().WithZone(""))
-	if in.userAgent == "" && in.ip == "" {
-		c = classify.Result{} // nothing was said, which is no sign of a machine
-	}
-	ev.Actor, ev.Reason, ev.Device, ev.Client, ev.OS, ev.UserAgent = c.Actor, c.Reason, c.Device, c.Client, c.OS, c.UserAgent
-	if in.actor != "" {
-		actor, ok := named(actors, in.actor)
-		if !ok {
-			return "actor", codeValue
-		}
-		ev.Actor, ev.Reason = event.Actor(actor), ""
-	}
-	if in.device != "" {
-		device, ok := named(devices, in.device)
-		if !ok {
-			return "device", codeValue
-		}
-		ev.Device = event.Device(device)
-	}
-	if code := b.text(&ev.Client, in.client); code != "" {
-		return "client", code
-	}
-	if code := b.text(&ev.OS, in.os); code != "" {
-		return "os", code
-	}
-	return "reason", b.text(&ev.Reason, in.reason)
-}
-
-// text copies what the caller said over what was found out; nothing says nothing.
-func (b *builder) text(to *string, said string) (code string) {
-	switch {
-	case said == "":
-		return ""
-	case len(said) > maxText:
-		return codeLong
-	case !utf8.ValidString(said):
-		return codeUTF8
-	}
-	*to = b.kept(said)
-	return ""
-}
-
-// kept returns a copy of s that outlives the row; equal texts share one.
-func (b *builder) kept(s string) string {
-	if old, ok := b.texts[s]; ok {
-		return old
-	}
-	s = strings.Clone(s)
-	b.texts[s] = s
-	return s
-}
-
-// Values of the fields, by their stored number.
-var kinds, actors, devices = event.Kinds(), event.Actors(), event.Devices()
-
-func named(names []string, name string) (int, bool) {
-	for i, n := range names {
-		if n == name {
-			return i, true
-		}
-	}
-	return 0, false
 }
 
 // reportedID derives an event's id from the caller's: negative, as ids of events

@@ -31,11 +31,16 @@ func (b *builder) ndjson(body io.Reader) error {
 		}
 		if code != "" {
 			b.wrong(field, code)
-			b.Wrong++
 			if b.Rows++; b.Rows > MaxRows {
 				return tooLarge()
 			}
 			continue
+		}
+		if b.Rows >= MaxRows { // the texts of no row more have a number
+			return tooLarge()
+		}
+		for i, text := range p.texts {
+			p.in.said[i] = b.words[i].number(text)
 		}
 		if err := b.add(&p.in); err != nil {
 			return err
@@ -52,6 +57,7 @@ type lineParser struct {
 	json        fastjson.Parser
 	visit       func(key []byte, v *fastjson.Value) // (*lineParser).member
 	in          row
+	texts       [numTexts]string
 	field, code string
 }
 
@@ -63,7 +69,11 @@ func newLineParser() *lineParser {
 
 // parse reads one line into p.in; code is "" when it has no fault of its own.
 func (p *lineParser) parse(line []byte) (field, code string) {
-	p.in, p.field, p.code = row{}, "", ""
+	p.reset()
+	if p.plain(unsafe.String(unsafe.SliceData(line), len(line))) {
+		return "", ""
+	}
+	p.reset()
 	// The parser copies the line before it looks at it.
 	v, err := p.json.ParseBytes(line)
 	if err != nil {
@@ -77,73 +87,64 @@ func (p *lineParser) parse(line []byte) (field, code string) {
 	return p.field, p.code
 }
 
+func (p *lineParser) reset() {
+	p.in, p.texts, p.field, p.code = row{}, [numTexts]string{}, "", ""
+}
+
 // member takes one member of the object, unless one before it was at fault.
 func (p *lineParser) member(key []byte, v *fastjson.Value) {
 	if p.code != "" || v.Type() == fastjson.TypeNull {
 		return
 	}
 	name := unsafe.String(unsafe.SliceData(key), len(key))
-	p.code = p.in.set(name, v)
+	p.code = p.set(name, v)
 	if p.code != "" && p.code != codeField { // a name that nobody asked for may hold anything
 		p.field = fieldName(name)
 	}
 }
 
 // set takes one member of the object.
-func (in *row) set(name string, v *fastjson.Value) (code string) {
+func (p *lineParser) set(name string, v *fastjson.Value) (code string) {
+	number, text := p.place(name)
+	switch {
+	case text != nil:
+		return stringOf(v, text)
+	case number == nil:
+		return codeField
+	case name == "occurred_at":
+		return moment(v, number)
+	}
+	return integer(v, number)
+}
+
+// place returns where the value of a member goes, nil and nil if it has no place.
+func (p *lineParser) place(name string) (number *int64, text *string) {
+	in := &p.in
 	switch name {
 	case "occurred_at":
 		in.hasTime = true
-		return in.time(v)
+		return &in.occurredAt, nil
 	case "email_id":
 		in.hasEmail = true
-		return integer(v, &in.email)
+		return &in.email, nil
 	case "recipient_id":
 		in.hasPerson = true
-		return integer(v, &in.recipient)
+		return &in.recipient, nil
 	case "component":
-		return integer(v, &in.component)
-	}
-	to := in.text(name)
-	if to == nil {
-		return codeField
-	}
-	in.hasKind = in.hasKind || name == "kind"
-	text, err := v.StringBytes()
-	if err != nil {
-		return codeType
-	}
-	*to = unsafe.String(unsafe.SliceData(text), len(text))
-	return ""
-}
-
-// text returns where the text field of that name goes, nil if there is none.
-func (in *row) text(name string) *string {
-	switch name {
+		return &in.component, nil
 	case "id":
-		return &in.id
-	case "kind":
-		return &in.kind
-	case "user_agent":
-		return &in.userAgent
-	case "ip":
-		return &in.ip
-	case "actor":
-		return &in.actor
-	case "device":
-		return &in.device
-	case "client":
-		return &in.client
-	case "os":
-		return &in.os
-	case "reason":
-		return &in.reason
+		return nil, &in.id
 	}
-	return nil
+	field, ok := named(textFields[:], name)
+	if !ok {
+		return nil, nil
+	}
+	in.hasKind = in.hasKind || field == textKind
+	return nil, &p.texts[field]
 }
 
 // fields are the names a row may have; an answer repeats no other text.
-var fields = []string{"id", "occurred_at", "kind", "email_id", "recipient_id", "component", "user_agent", "ip", "actor", "device", "client", "os", "reason"}
+var fields = append([]string{"id", "occurred_at", "email_id", "recipient_id", "component"}, textFields[:]...)
 
 // fieldName returns a copy of name that outlives the row.
 func fieldName(name string) string {
@@ -153,20 +154,29 @@ func fieldName(name string) string {
 	return ""
 }
 
-// time reads RFC 3339, or a number of microseconds since 1970.
-func (in *row) time(v *fastjson.Value) (code string) {
+// moment reads RFC 3339, or a number of microseconds since 1970.
+func moment(v *fastjson.Value, to *int64) (code string) {
 	if v.Type() == fastjson.TypeNumber {
-		return integer(v, &in.occurredAt)
+		return integer(v, to)
 	}
-	text, err := v.StringBytes()
-	if err != nil {
-		return codeType
+	var text string
+	if code := stringOf(v, &text); code != "" {
+		return code
 	}
-	at, err := time.Parse(time.RFC3339Nano, unsafe.String(unsafe.SliceData(text), len(text)))
+	at, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
 		return codeValue
 	}
-	in.occurredAt = int64(event.At(at))
+	*to = int64(event.At(at))
+	return ""
+}
+
+func stringOf(v *fastjson.Value, to *string) (code string) {
+	b, err := v.StringBytes()
+	if err != nil {
+		return codeType
+	}
+	*to = unsafe.String(unsafe.SliceData(b), len(b))
 	return ""
 }
 
