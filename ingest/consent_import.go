@@ -17,7 +17,7 @@ import (
 // Imported is the answer to an import.
 type Imported struct {
 	Lines   int        `json:"lines" doc:"With a preference."`
-	Changes int        `json:"changes" doc:"Entries added to the ledger: a line that sets different states has several."`
+	Changes int        `json:"changes" doc:"Entries added to the ledger: a line that sets different states has several. What others set meanwhile follows as further entries."`
 	Ledger  LedgerHead `json:"ledger"`
 }
 
@@ -86,17 +86,23 @@ func registerTransfer(api huma.API, reg *registry.Registry) {
 		if !ok {
 			return nil, problem.New(415, "unsupported_media_type", "Send text/csv or application/x-ndjson.")
 		}
+		// What somebody refuses while the file is read is newer than the file.
+		place, err := reg.TakePlace(ctx, org.ID)
+		if err != nil {
+			return nil, err
+		}
+		defer place.Leave()
 		f, err := parse(in.body)
 		if err != nil {
 			return nil, err
 		}
-		return in.store(ctx, reg, org, f)
+		return in.store(ctx, reg, org, place, f)
 	})
 	registerExport(api, reg)
 }
 
 // store records what was read, unless a line is faulty.
-func (in *importInput) store(ctx context.Context, reg *registry.Registry, org registry.Org, f *importFile) (*body[Imported], error) {
+func (in *importInput) store(ctx context.Context, reg *registry.Registry, org registry.Org, place *registry.Place, f *importFile) (*body[Imported], error) {
 	last := 0
 	f.keep += maxFaults // the registry's may be of earlier lines than those of the reading
 	err := reg.CheckPreferences(ctx, org.ID, f.changes, func(wrong *registry.ChangeError) {
@@ -116,7 +122,7 @@ func (in *importInput) store(ctx context.Context, reg *registry.Registry, org re
 		by := actor(ctx)
 		by.Kind = registry.ActorImport
 		proof := Proof{Source: in.Source, FormVersion: in.FormVersion, Text: in.Text, Locale: in.Locale, Evidence: in.Evidence}
-		if err := reg.SetPreferences(ctx, org.ID, f.changes, proof.proof(by)); err != nil {
+		if err := place.SetPreferences(ctx, f.changes, proof.proof(by)); err != nil {
 			return nil, err
 		}
 	}

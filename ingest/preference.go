@@ -22,6 +22,7 @@ import (
 type PreferenceStore interface {
 	Snapshot() *registry.Snapshot
 	Preferences(ctx context.Context, org event.OrgID, of registry.Subject) (registry.PreferenceState, error)
+	Places() bool
 	SetPreferences(ctx context.Context, org event.OrgID, changes []registry.PreferenceChange, proof registry.Proof) error
 }
 
@@ -231,7 +232,7 @@ const (
 	savedTooOften
 )
 
-// save stores what the form asks for, where it differs from what is stored: one
+// save stores what the form asks for, where it differs from what will be stored: one
 // entry of the ledger for what is refused and one for what is allowed, with the
 // text that was shown.
 func (p *preferencePages) save(ctx context.Context, key pageKey, f form) (saved, error) {
@@ -253,9 +254,13 @@ func (p *preferencePages) save(ctx context.Context, key pageKey, f form) (saved,
 		return savedNothing, nil
 	}
 	subject := registry.OfRecipient(key.recipient)
+	always := p.registry.Places() // asked before the state: what is read below may be about to be replaced
 	state, err := p.registry.Preferences(ctx, key.org, subject)
 	if err != nil {
 		return 0, fmt.Errorf("read preferences: %w", err)
+	}
+	if always {
+		state.Own = registry.Answers{}
 	}
 	var changes []registry.PreferenceChange
 	for _, c := range []registry.PreferenceChange{

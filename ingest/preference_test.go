@@ -165,6 +165,33 @@ func TestPreferenceLedger(t *testing.T) {
 	}
 }
 
+// While a set of changes is on its way, what holds already is stored again: the set
+// may be about to replace it.
+func TestPreferenceBesideImport(t *testing.T) {
+	o := openOffice(t)
+	refuse := func() {
+		o.visit("POST", o.page(1, 2), strings.NewReader("List-Unsubscribe=One-Click"), "Content-Type", "application/x-www-form-urlencoded")
+	}
+	refuse()
+	place, err := o.reg.TakePlace(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuse()
+	older := []registry.PreferenceChange{{Subject: registry.OfRecipient(2), Purposes: registry.AllPurposes, State: registry.Allowed}}
+	if err := place.SetPreferences(t.Context(), older, registry.Proof{Source: "import", Actor: registry.BySystem()}); err != nil {
+		t.Fatal(err)
+	}
+	place.Leave()
+	if got := o.own(1, 2); got.Denied != registry.AllPurposes {
+		t.Errorf("an older permission has replaced the refusal: %+v", got)
+	}
+	refuse()
+	if n := len(o.ledger(1)); n != 4 {
+		t.Errorf("%d entries", n)
+	}
+}
+
 func TestPreferenceOneClick(t *testing.T) {
 	var multi bytes.Buffer
 	w := multipart.NewWriter(&multi)

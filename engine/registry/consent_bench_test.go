@@ -97,7 +97,7 @@ func BenchmarkConsent(b *testing.B) {
 			}
 		}
 	})
-	b.Run("import of 200,000", func(b *testing.B) { // and what following an email waits meanwhile
+	b.Run("import of 200,000", func(b *testing.B) { // and what following an email and a refusal wait meanwhile
 		for i := 0; b.Loop(); i++ {
 			changes := make([]PreferenceChange, refusals)
 			for j := range changes {
@@ -107,9 +107,12 @@ func BenchmarkConsent(b *testing.B) {
 			go func() {
 				done <- r.SetPreferences(b.Context(), acme, changes, Proof{Source: "bench", Actor: BySystem()})
 			}()
-			longest := time.Duration(0)
+			longest, refusal := time.Duration(0), time.Duration(0)
 			for under := true; under; {
 				begun := time.Now()
+				prefer(b, r, acme, PreferenceChange{Subject: OfRecipient(1), Purposes: AllPurposes})
+				refusal = max(refusal, time.Since(begun))
+				begun = time.Now()
 				if _, err := r.RegisterEmail(b.Context(), acme, NewEmail{From: "a@b.example", Wish: true, Recipients: []NewRecipient{{Address: "person1@example.com"}}}); err != nil {
 					b.Fatal(err)
 				}
@@ -123,6 +126,7 @@ func BenchmarkConsent(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(longest.Milliseconds()), "ms/longest-follow")
+			b.ReportMetric(float64(refusal.Milliseconds()), "ms/longest-preference")
 		}
 	})
 	b.Run("verify ledger", func(b *testing.B) {

@@ -84,10 +84,6 @@ func (r *Registry) BeginErasure(ctx context.Context, org event.OrgID, who Whose,
 	if err := by.check(); err != nil {
 		return Erasure{}, err
 	}
-	if err := r.takeGiving(ctx); err != nil {
-		return Erasure{}, err
-	}
-	defer r.endGiving()
 	var id ErasureID
 	err := r.change(ctx, "begin erasure", func(tx bun.Tx, next *draft) error {
 		if _, ok := next.Org(org); !ok {

@@ -231,11 +231,15 @@ func (x *eraser) contacts(account *personRow) error {
 		}
 	}
 	if len(changes) > 0 {
-		shown, err := newProof(x.ctx, x.tx, x.org, Proof{Source: "erasure", Actor: BySystem()})
+		number, err := nextProof(x.ctx, x.tx, x.org)
 		if err != nil {
 			return err
 		}
-		if err := appendLedger(x.ctx, x.tx, x.org, changes, &shown, x.erasure.StartedAt); err != nil {
+		shown, err := newProof(x.ctx, x.tx, x.org, number, Proof{Source: "erasure", Actor: BySystem()})
+		if err != nil {
+			return err
+		}
+		if err := appendLedger(x.ctx, x.tx, x.org, changes, given{&shown, x.erasure.StartedAt}); err != nil {
 			return err
 		}
 		states := map[Subject]Answers{}

@@ -98,15 +98,23 @@ func (e *ledgerRow) chain(buf []byte, previous []byte, proof [sha256.Size]byte) 
 	return sha256.Sum256(append(b, proof[:]...))
 }
 
-// newProof stores what shows that changes were given, for their entries to share.
-func newProof(ctx context.Context, tx bun.Tx, org event.OrgID, proof Proof) (proofRow, error) {
-	shown := proofRow{
-		Org: int64(org), Source: proof.Source, FormVersion: proof.FormVersion, Shown: proof.Text,
-		Locale: proof.Locale, ActorKind: string(proof.Actor.Kind), ActorKey: proof.Actor.KeyID,
+// nextProof gives out the number of a proof. The numbers are the order in which
+// changes were asked for.
+func nextProof(ctx context.Context, tx bun.Tx, org event.OrgID) (id int64, err error) {
+	err = tx.NewRaw("UPDATE organisations SET last_proof_id = last_proof_id + 1 WHERE id = ? RETURNING last_proof_id", org).Scan(ctx, &id)
+	if isNoRows(err) {
+		return 0, orgNotFound()
+	} else if err != nil {
+		return 0, fmt.Errorf("number proof: %w", err)
 	}
-	err := tx.NewRaw("UPDATE organisations SET last_proof_id = last_proof_id + 1 WHERE id = ? RETURNING last_proof_id", org).Scan(ctx, &shown.ID)
-	if err != nil {
-		return shown, fmt.Errorf("number proof: %w", err)
+	return id, nil
+}
+
+// newProof stores what shows that changes were given, for their entries to share.
+func newProof(ctx context.Context, tx bun.Tx, org event.OrgID, number int64, proof Proof) (proofRow, error) {
+	shown := proofRow{
+		Org: int64(org), ID: number, Source: proof.Source, FormVersion: proof.FormVersion, Shown: proof.Text,
+		Locale: proof.Locale, ActorKind: string(proof.Actor.Kind), ActorKey: proof.Actor.KeyID,
 	}
 	if _, err := tx.NewInsert().Model(&shown).Exec(ctx); err != nil {
 		return shown, fmt.Errorf("insert proof: %w", err)
@@ -115,23 +123,27 @@ func newProof(ctx context.Context, tx bun.Tx, org event.OrgID, proof Proof) (pro
 }
 
 // appendLedger writes one entry per change behind the organisation's last one.
-func appendLedger(ctx context.Context, tx bun.Tx, org event.OrgID, changes []newPreference, shown *proofRow, now event.Micros) error {
+func appendLedger(ctx context.Context, tx bun.Tx, org event.OrgID, changes []newPreference, as given) error {
 	var head orgRow
 	err := tx.NewSelect().Model(&head).Column("ledger_count", "ledger_hash").Where("id = ?", org).Scan(ctx)
 	if err != nil {
 		return fmt.Errorf("read ledger's head: %w", err)
 	}
-	digest, previous := shown.digest(), head.LedgerHash
+	asDigest, previous := as.proof.digest(), head.LedgerHash
 	var buf []byte
 	rows := make([]ledgerRow, 0, min(len(changes), rowsPerStatement))
 	for part := range slices.Chunk(changes, rowsPerStatement) {
 		rows = rows[:0]
 		for _, c := range part {
 			head.LedgerCount++
+			of, digest := as, asDigest
+			if c.given != nil {
+				of, digest = *c.given, c.given.proof.digest()
+			}
 			row := ledgerRow{
-				Org: int64(org), Seq: head.LedgerCount, At: int64(now), SubjectKind: string(c.Subject.Kind), SubjectID: c.Subject.ID,
+				Org: int64(org), Seq: head.LedgerCount, At: int64(of.at), SubjectKind: string(c.Subject.Kind), SubjectID: c.Subject.ID,
 				Purposes: int64(c.Purposes), State: c.State.String(), WasAllowed: int64(c.was.Allowed), WasDenied: int64(c.was.Denied),
-				Evidence: c.Evidence, Proof: shown.ID,
+				Evidence: c.Evidence, Proof: of.proof.ID,
 			}
 			hash := row.chain(buf, previous, digest)
 			row.Hash = hash[:]

@@ -172,13 +172,13 @@ func OfRecipient(id event.RecipientID) Subject { return Subject{SubjectRecipient
 // PreferenceChange sets one subject's preference for some purposes. Exactly one of
 // Subject, Person and Address says whose.
 type PreferenceChange struct {
-	Subject Subject
-	Person  PersonKey // instead of Subject: a person of the organisation by its external id
-	Address string    // instead of Subject: the recipient with this address, created when missing
+	Subject Subject   `json:",omitzero"`
+	Person  PersonKey `json:",omitzero"` // instead of Subject: a person of the organisation by its external id
+	Address string    `json:",omitzero"` // instead of Subject: the recipient with this address, created when missing
 
 	Purposes Purposes
 	State    Preference
-	Evidence string // of this change, instead of Proof.Evidence; may be empty
+	Evidence string `json:",omitzero"` // of this change, instead of Proof.Evidence; may be empty
 }
 
 // Proof is what shows that preferences were given as recorded. All its texts are

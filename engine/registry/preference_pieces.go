@@ -15,11 +15,11 @@ import (
 )
 
 // pieceChanges is how many changes are applied in one turn of the writer: it takes
-// some 40 ms, after which whoever waits to follow an email has a turn.
+// some 40 ms, after which whoever waits to write, a refusal or an email, has a turn.
 const pieceChanges = 1_000
 
-// givingPatience is how many times longer a preference waits for others than a change
-// waits for the writer: a refusal should outlast the largest set of changes.
+// givingPatience is how many times longer a large set of changes waits for another
+// than a change waits for the writer: it should outlast the largest.
 const givingPatience = 6
 
 // pieceRow is a part of a large set of changes that is still to be applied.
@@ -28,19 +28,19 @@ type pieceRow struct {
 	Org           event.OrgID  `bun:"org_id,pk"`
 	Piece         int64        `bun:"piece,pk"`
 	Proof         int64        `bun:"proof_id"`
+	Since         int64        `bun:"since"`
 	At            event.Micros `bun:"at"`
 	Changes       []byte       `bun:"changes"`
 }
 
-// takeGiving waits until nobody else changes preferences. Who has this turn may
-// take that of the writer several times; others have it in between, but find no
-// preference changed other than by the pieces, in their order. What an earlier set
-// left behind comes first.
+// takeGiving waits until nobody else has preferences applied in pieces. Who has this
+// turn may take that of the writer several times; others have it in between. What an
+// earlier set left behind comes first.
 func (r *Registry) takeGiving(ctx context.Context) error {
 	if err := take(ctx, r.giving, givingPatience*r.patient); err != nil {
 		return err
 	}
-	if !r.unfinished {
+	if !r.unfinished.Load() {
 		return nil
 	}
 	if err := r.applyPieces(context.WithoutCancel(ctx)); err != nil {
@@ -52,13 +52,26 @@ func (r *Registry) takeGiving(ctx context.Context) error {
 
 func (r *Registry) endGiving() { <-r.giving }
 
-// takeInPieces is the first half of SetPreferences for many changes: all of them are
-// found to be good and made durable. applyPieces is the second; a crash in between is
-// made up for when the registry is opened. Both need the turn of takeGiving, which
-// keeps what the changes are about from being erased meanwhile.
-func (r *Registry) takeInPieces(ctx context.Context, org event.OrgID, changes []newPreference, proof Proof) error {
+// applyLeft applies what a failure of the store has left, if nobody else is about to.
+func (r *Registry) applyLeft(ctx context.Context) {
+	select {
+	case r.giving <- struct{}{}:
+		defer r.endGiving()
+		if r.unfinished.Load() {
+			// Whoever asked for it was told of the failure; the rest stays for the next.
+			_ = r.applyPieces(context.WithoutCancel(ctx))
+		}
+	default:
+	}
+}
+
+// takeInPieces finds all changes to be good and makes them durable, which is the
+// first half. applyPieces is the second; a crash in between is made up for when the
+// registry is opened. Both need the turn of takeGiving, which keeps the records that
+// the changes are about from being deleted meanwhile.
+func (r *Registry) takeInPieces(ctx context.Context, asked pieceRow, changes []newPreference, proof Proof) error {
 	var first error
-	people, err := r.faults(ctx, org, changes, nil, func(wrong *ChangeError) {
+	people, err := r.faults(ctx, asked.Org, changes, nil, func(wrong *ChangeError) {
 		if first == nil {
 			first = wrong
 		}
@@ -66,19 +79,27 @@ func (r *Registry) takeInPieces(ctx context.Context, org event.OrgID, changes []
 	if err != nil || first != nil {
 		return cmp.Or(err, first)
 	}
-	if err := r.settleSubjects(ctx, org, changes, people); err != nil {
+	if err := r.settleSubjects(ctx, asked.Org, changes, people); err != nil {
+		return err
+	}
+	pieces, err := cut(asked, changes, proof.Evidence)
+	if err != nil {
 		return err
 	}
 	return r.change(ctx, "take preferences", func(tx bun.Tx, next *draft) error {
-		if _, ok := next.Org(org); !ok {
+		if _, ok := next.Org(asked.Org); !ok {
 			return orgNotFound()
 		}
-		shown, err := newProof(ctx, tx, org, proof)
-		if err != nil {
+		if _, err := newProof(ctx, tx, asked.Org, asked.Proof, proof); err != nil {
 			return err
 		}
-		r.unfinished = true // if the transaction fails there is nothing to be found, once
-		return insertPieces(ctx, tx, pieceRow{Org: org, Proof: shown.ID, At: r.now()}, changes, proof.Evidence)
+		r.unfinished.Store(true) // if the transaction fails there is nothing to be found, once
+		for i := range pieces {
+			if _, err := tx.NewInsert().Model(&pieces[i]).Exec(ctx); err != nil {
+				return fmt.Errorf("insert changes: %w", err)
+			}
+		}
+		return nil
 	})
 }
 
@@ -110,42 +131,45 @@ func (r *Registry) settleSubjects(ctx context.Context, org event.OrgID, changes 
 	return nil
 }
 
-// insertPieces stores the changes in rows that are like row otherwise.
-func insertPieces(ctx context.Context, tx bun.Tx, row pieceRow, changes []newPreference, evidence string) (err error) {
+// cut makes rows of the changes that are like asked otherwise.
+func cut(asked pieceRow, changes []newPreference, evidence string) (pieces []pieceRow, err error) {
 	for part := range slices.Chunk(changes, pieceChanges) {
 		plain := make([]PreferenceChange, len(part))
 		for i, c := range part {
 			plain[i] = c.PreferenceChange
 			plain[i].Evidence = orElse(c.Evidence, evidence)
 		}
-		if row.Changes, err = json.Marshal(plain); err != nil {
-			return err
+		if asked.Changes, err = json.Marshal(plain); err != nil {
+			return nil, err
 		}
-		row.Piece++
-		if _, err := tx.NewInsert().Model(&row).Exec(ctx); err != nil {
-			return fmt.Errorf("insert changes: %w", err)
-		}
+		asked.Piece++
+		pieces = append(pieces, asked)
 	}
-	return nil
+	return pieces, nil
 }
 
 // applyPieces applies what there is to apply. After an error the rest is left for
 // the next one who takes the turn.
 func (r *Registry) applyPieces(ctx context.Context) error {
 	for more := true; more; {
-		err := r.change(ctx, "apply preferences", func(tx bun.Tx, next *draft) (err error) {
-			more, err = applyPiece(ctx, tx, next)
-			return err
-		})
-		if err != nil {
+		var err error
+		if more, err = r.applyNext(ctx); err != nil {
 			return err
 		}
 	}
-	r.unfinished = false
+	r.unfinished.Store(false)
 	return nil
 }
 
-// applyPiece applies the first piece, if there is one.
+// applyNext applies the first piece, if there is one, in one turn of the writer.
+func (r *Registry) applyNext(ctx context.Context) (found bool, err error) {
+	err = r.change(ctx, "apply preferences", func(tx bun.Tx, next *draft) (err error) {
+		found, err = applyPiece(ctx, tx, next)
+		return err
+	})
+	return found, err
+}
+
 func applyPiece(ctx context.Context, tx bun.Tx, next *draft) (found bool, err error) {
 	var piece pieceRow
 	err = tx.NewSelect().Model(&piece).Order("org_id", "piece").Limit(1).Scan(ctx)
@@ -169,7 +193,14 @@ func applyPiece(ctx context.Context, tx bun.Tx, next *draft) (found bool, err er
 	if err := tx.NewSelect().Model(&shown).WherePK().Scan(ctx); err != nil {
 		return false, fmt.Errorf("read proof: %w", err)
 	}
-	if err := applyPreferences(ctx, tx, next, piece.Org, changes, &shown, piece.At); err != nil {
+	if err := resolve(ctx, tx, piece.Org, changes, piece.At); err != nil {
+		return false, err
+	}
+	later, err := laterChanges(ctx, tx, &piece, changes)
+	if err != nil {
+		return false, err
+	}
+	if err := storePreferences(ctx, tx, next, piece.Org, append(changes, later...), given{&shown, piece.At}); err != nil {
 		return false, err
 	}
 	_, err = tx.NewDelete().Model(&piece).WherePK().Exec(ctx)

@@ -85,27 +85,45 @@ func TestPiecesAllOrNone(t *testing.T) {
 	appliedAll(t, r, acme)
 }
 
-// TestPiecesLetOthersWrite: between the pieces the writer is free; preferences and
-// erasures wait, and come after all of them.
-func TestPiecesLetOthersWrite(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "registry.db")
-	r := open(t, path)
-	acme := org(t, r, "acme")
+// asked takes the turn of sets of changes and takes this one; none of it is applied.
+func asked(t *testing.T, r *Registry, org event.OrgID, changes []PreferenceChange) {
+	t.Helper()
+	place, err := r.TakePlace(t.Context(), org)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := r.takeGiving(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	in := make([]newPreference, 0, many)
-	for _, c := range refusals() {
-		p := newPreference{PreferenceChange: c}
-		if err := p.check(); err != nil {
-			t.Fatal(err)
-		}
-		in = append(in, p)
+	taken(t, place, changes)
+}
+
+// taken makes changes durable at their place, of which none is applied.
+func taken(t *testing.T, place *Place, changes []PreferenceChange) {
+	t.Helper()
+	in, err := checked(changes, ofFile)
+	if err == nil {
+		err = place.r.takeInPieces(t.Context(), place.row, in, ofFile)
 	}
-	if err := r.takeInPieces(t.Context(), acme, in, ofFile); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
-	image := filepath.Join(t.TempDir(), "registry.db") // as a crash leaves it here
+}
+
+// applyOne applies the next piece and reports whether there was one.
+func applyOne(t *testing.T, r *Registry) bool {
+	t.Helper()
+	found, err := r.applyNext(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// crashed opens what is on disk at this moment.
+func crashed(t *testing.T, path string) *Registry {
+	t.Helper()
+	image := filepath.Join(t.TempDir(), "registry.db")
 	for _, suffix := range []string{"", "-wal"} {
 		b, err := os.ReadFile(path + suffix)
 		if err == nil {
@@ -115,28 +133,35 @@ func TestPiecesLetOthersWrite(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	email, err := r.RegisterEmail(t.Context(), acme, NewEmail{From: "a@acme.example", Wish: true, Recipients: []NewRecipient{{Address: "p1@example.com"}}})
+	return open(t, image)
+}
+
+// TestPiecesLetOthersWrite: between the pieces the writer is free for emails; what
+// needs records to stay waits; a crash is made up for.
+func TestPiecesLetOthersWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "registry.db")
+	r := open(t, path)
+	acme := org(t, r, "acme")
+	asked(t, r, acme, refusals())
+	appliedAll(t, crashed(t, path), acme)
+	applyOne(t, r)
+	appliedAll(t, crashed(t, path), acme)
+	email, err := r.RegisterEmail(t.Context(), acme, NewEmail{From: "a@acme.example", Wish: true, Recipients: []NewRecipient{{Address: fmt.Sprintf("p%d@example.com", many-1)}}})
 	if err != nil || email.Follow != FollowOn {
 		t.Errorf("between pieces: %v, %v", email.Follow, err)
 	}
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := r.SetPreferences(gone, acme, refusals()[:1], ofFile); !errors.Is(err, context.Canceled) {
-		t.Errorf("a preference did not wait: %v", err)
-	}
-	if _, err := r.BeginErasure(gone, acme, Whose{Address: "p1@example.com"}, BySystem()); !errors.Is(err, context.Canceled) {
-		t.Errorf("an erasure did not wait: %v", err)
-	}
-	r.endGiving()
-	latest := PreferenceChange{Address: "p1@example.com", Purposes: AllPurposes, State: Allowed}
-	if err := r.SetPreferences(t.Context(), acme, []PreferenceChange{latest}, ofFile); err != nil {
+	erasure, err := r.BeginErasure(t.Context(), acme, Whose{Address: "p1@example.com"}, BySystem())
+	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := r.VerifyLedger(t.Context(), acme); err != nil || n != many+1 || !r.Decide(acme, 1, event.Open).Allow || r.Decide(acme, 2, event.Open).Allow {
-		t.Errorf("%d entries, %v", n, err)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.EraseRecords(gone, acme, erasure.ID); !errors.Is(err, context.Canceled) {
+		t.Errorf("deleting records did not wait: %v", err)
 	}
-	again := open(t, image)
-	appliedAll(t, again, acme)
+	if err := r.SetPreferences(gone, acme, refusals(), ofFile); !errors.Is(err, context.Canceled) {
+		t.Errorf("another set of changes did not wait: %v", err)
+	}
 }
 
 // TestPiecesKeepEachSubjectsOrder: changes of people, of known and of new addresses,

@@ -44,48 +44,67 @@ func indexed(i int, err error) error {
 // one ledger entry each, those of one subject in order, also where one changes
 // nothing. It works in every state of the organisation. When it returns, every later
 // Decide and RegisterEmail obeys. Many changes are applied in pieces, so that others
-// can write in between; should the store fail then, the rest is applied before the
-// next change of a preference, or when the registry is opened. A fault of one change
+// can write in between: what they set stays, since it was asked for later. Should the
+// store fail then, the rest is applied after the next change of a preference, or when
+// the registry is opened. A fault of one change
 // is a *ChangeError with its index. Problems: org_not_found, proof_invalid,
 // actor_invalid, too_many_changes, and of single changes preference_invalid,
 // preference_subject_invalid, address_invalid, person_not_found, recipient_not_found.
 func (r *Registry) SetPreferences(ctx context.Context, org event.OrgID, changes []PreferenceChange, proof Proof) error {
-	if err := proof.check(); err != nil {
+	in, err := checked(changes, proof)
+	if err != nil {
 		return err
 	}
-	if err := checkCount(len(changes)); err != nil {
-		return err
-	}
-	in := make([]newPreference, len(changes))
-	for i, c := range changes {
-		in[i] = newPreference{PreferenceChange: c}
-		if err := in[i].check(); err != nil {
-			return &ChangeError{i, err}
-		}
-	}
-	if err := r.takeGiving(ctx); err != nil {
-		return err
-	}
-	defer r.endGiving()
 	if len(in) > pieceChanges {
-		if err := r.takeInPieces(ctx, org, in, proof); err != nil {
+		place, err := r.TakePlace(ctx, org)
+		if err != nil {
 			return err
 		}
-		return r.applyPieces(context.WithoutCancel(ctx))
+		defer place.Leave()
+		return place.set(ctx, in, proof)
 	}
-	return r.change(ctx, "set preferences", func(tx bun.Tx, next *draft) error {
+	err = r.change(ctx, "set preferences", func(tx bun.Tx, next *draft) error {
 		if _, ok := next.Org(org); !ok {
 			return orgNotFound()
 		}
 		return setPreferences(ctx, tx, next, org, in, proof, r.now())
 	})
+	if err == nil {
+		r.applyLeft(ctx)
+	}
+	return err
+}
+
+// checked prepares changes in which nothing is seen to be wrong without the store.
+func checked(changes []PreferenceChange, proof Proof) ([]newPreference, error) {
+	if err := proof.check(); err != nil {
+		return nil, err
+	}
+	if err := checkCount(len(changes)); err != nil {
+		return nil, err
+	}
+	in := make([]newPreference, len(changes))
+	for i, c := range changes {
+		in[i] = newPreference{PreferenceChange: c}
+		if err := in[i].check(); err != nil {
+			return nil, &ChangeError{i, err}
+		}
+	}
+	return in, nil
 }
 
 // newPreference is a PreferenceChange on its way into the store.
 type newPreference struct {
 	PreferenceChange
-	key string // of Address
-	was Answers
+	key   string // of Address
+	was   Answers
+	given *given // if not as the changes it is among
+}
+
+// given says when, and shown by what, a preference was given.
+type given struct {
+	proof *proofRow
+	at    event.Micros
 }
 
 func (c *newPreference) check() error {
@@ -146,22 +165,30 @@ func setPreferences(ctx context.Context, tx bun.Tx, next *draft, org event.OrgID
 	for i := range changes {
 		changes[i].Evidence = orElse(changes[i].Evidence, proof.Evidence)
 	}
-	shown, err := newProof(ctx, tx, org, proof)
+	number, err := nextProof(ctx, tx, org)
 	if err != nil {
 		return err
 	}
-	return applyPreferences(ctx, tx, next, org, changes, &shown, now)
+	shown, err := newProof(ctx, tx, org, number, proof)
+	if err != nil {
+		return err
+	}
+	if err := resolve(ctx, tx, org, changes, now); err != nil {
+		return err
+	}
+	return storePreferences(ctx, tx, next, org, changes, given{&shown, now})
 }
 
-// applyPreferences stores changes that have been shown what is proven, with their
-// own evidence.
-func applyPreferences(ctx context.Context, tx bun.Tx, next *draft, org event.OrgID, changes []newPreference, shown *proofRow, now event.Micros) error {
+// resolve gives all changes their subject.
+func resolve(ctx context.Context, tx bun.Tx, org event.OrgID, changes []newPreference, now event.Micros) error {
 	if err := resolveAddresses(ctx, tx, org, changes, now); err != nil {
 		return err
 	}
-	if err := resolvePeople(ctx, tx, org, changes); err != nil {
-		return err
-	}
+	return resolvePeople(ctx, tx, org, changes)
+}
+
+// storePreferences stores changes that have their subject and their own evidence.
+func storePreferences(ctx context.Context, tx bun.Tx, next *draft, org event.OrgID, changes []newPreference, as given) error {
 	states, err := loadAnswers(ctx, tx, org, changes)
 	if err != nil {
 		return err
@@ -175,7 +202,7 @@ func applyPreferences(ctx context.Context, tx bun.Tx, next *draft, org event.Org
 		c.was = was
 		states[c.Subject] = was.with(c.Purposes, c.State)
 	}
-	if err := appendLedger(ctx, tx, org, changes, shown, now); err != nil {
+	if err := appendLedger(ctx, tx, org, changes, as); err != nil {
 		return err
 	}
 	recipients, people, err := storeAnswers(ctx, tx, org, states)
@@ -186,7 +213,7 @@ func applyPreferences(ctx context.Context, tx bun.Tx, next *draft, org event.Org
 	if err != nil {
 		return err
 	}
-	return reanswer(ctx, tx, next, org, append(recipients, reached...), now)
+	return reanswer(ctx, tx, next, org, append(recipients, reached...), as.at)
 }
 
 func noSubject(kind SubjectKind) *problem.Error {

@@ -66,11 +66,12 @@ type Registry struct {
 	clock   func() time.Time
 	patient time.Duration
 	turn    chan struct{} // held from before a change begins until its snapshot is published
-	giving  chan struct{} // held while preferences change; see takeGiving
+	giving  chan struct{} // held while preferences are applied in pieces; see takeGiving
 	reads   readLog
 	current atomic.Pointer[Snapshot]
 
-	unfinished bool // there are pieces to apply; guarded by giving
+	places     atomic.Int64 // that were taken and not left
+	unfinished atomic.Bool  // there are pieces to apply; changed with the turn of giving only
 }
 
 // Open opens the registry, creates it when the file is missing, and brings its
@@ -110,10 +111,11 @@ func Open(ctx context.Context, opt Options) (_ *Registry, err error) {
 		return nil, storeError("load snapshot", err)
 	}
 	r.current.Store(s)
-	if r.unfinished, err = r.reader.NewSelect().Model((*pieceRow)(nil)).Exists(ctx); err != nil {
+	left, err := r.reader.NewSelect().Model((*pieceRow)(nil)).Exists(ctx)
+	if err != nil {
 		return nil, storeError("look for preferences to apply", err)
 	}
-	if r.unfinished {
+	if left {
 		err = r.applyPieces(ctx)
 	}
 	return r, err
