@@ -168,8 +168,9 @@ func (s *store) putNews(ctx context.Context, n *catalogNews) error {
 		}
 	}
 	if s.known != nil {
-		for id, e := range emails {
-			s.known.put(&e, count[id][0], count[id][1])
+		s.putKnown(emails, links, attached, count)
+		for i := range n.Recipients {
+			s.known.people.put(&n.Recipients[i])
 		}
 	}
 	return errors.Join(
@@ -186,6 +187,20 @@ func (s *store) putNews(ctx context.Context, n *catalogNews) error {
 		appendRows(s, "catalog_recipients", n.Recipients, func(r registry.Recipient) []any {
 			return []any{int64(r.ID), clean(r.Address), clean(r.Name), clean(r.Person)}
 		}))
+}
+
+// putKnown tells known of emails with their parts.
+func (s *store) putKnown(emails map[event.EmailID]registry.Email, links map[emailPart]registry.Link, attached map[emailPart]registry.AttachmentOfEmail, count map[event.EmailID]*[3]int64) {
+	linked, files := map[event.EmailID][]knownPart{}, map[event.EmailID][]knownPart{}
+	for _, l := range links {
+		linked[l.Email] = append(linked[l.Email], knownPart{ordinal: l.Ordinal, text: clean(l.URL)})
+	}
+	for _, a := range attached {
+		files[a.Email] = append(files[a.Email], knownPart{ordinal: a.Ordinal, text: clean(a.Name), mediaType: clean(a.ContentType), size: a.Size, followed: a.Followed})
+	}
+	for id, e := range emails {
+		s.known.put(&e, count[id][2], linked[id], files[id])
+	}
 }
 
 func appendRows[T any](s *store, table string, rows []T, columns func(T) []any) error {

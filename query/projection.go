@@ -37,11 +37,23 @@ var (
 	arrowTypes  = map[string]arrow.DataType{
 		"bigint": arrow.PrimitiveTypes.Int64, "double": arrow.PrimitiveTypes.Float64,
 		"varchar": arrow.BinaryTypes.String, "timestamp": &arrow.TimestampType{Unit: arrow.Microsecond},
+		"integer": arrow.PrimitiveTypes.Int32, "boolean": arrow.FixedWidthTypes.Boolean,
 	}
 )
 
-// project reads the last SELECT of k, which stands on columns of the names below.
+// project reads the last SELECT of k, which stands on columns of the names below;
+// without names these are k's own columns.
 func project(k *KPI, below []string) (*projection, error) {
+	if below == nil {
+		p := &projection{}
+		var fields []arrow.Field
+		for i, c := range k.Columns {
+			p.columns = append(p.columns, projected{of: i, by: -1})
+			fields = append(fields, arrow.Field{Name: c.Name, Type: arrowTypes[c.Type], Nullable: true})
+		}
+		p.schema = arrow.NewSchema(fields, nil)
+		return p, nil
+	}
 	sql := "\n" + k.sql
 	at := strings.LastIndex(sql, "\nSELECT\n") + 1
 	list, _, ok := strings.Cut(strings.TrimPrefix(sql[at:], "SELECT\n"), "\nFROM ")
@@ -88,7 +100,8 @@ func parseColumn(text string, below []string) (c projected, name string, err err
 	return c, name, nil
 }
 
-// result makes the columns of rows: each value is nil, int64, string or event.Micros.
+// result makes the columns of rows: each value is nil, int64, float64, string, bool or
+// event.Micros.
 func (p *projection) result(rows [][]any) *Result {
 	b := array.NewRecordBuilder(memory.DefaultAllocator, p.schema)
 	defer b.Release()
@@ -122,7 +135,15 @@ func (c *projected) append(to array.Builder, row []any) {
 	case nil:
 		to.AppendNull()
 	case int64:
-		to.(*array.Int64Builder).Append(v)
+		if narrow, ok := to.(*array.Int32Builder); ok {
+			narrow.Append(int32(v))
+		} else {
+			to.(*array.Int64Builder).Append(v)
+		}
+	case float64:
+		to.(*array.Float64Builder).Append(v)
+	case bool:
+		to.(*array.BooleanBuilder).Append(v)
 	case string:
 		to.(*array.StringBuilder).Append(v)
 	case event.Micros:

@@ -3,10 +3,12 @@ package query
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"time"
 
 	"mailwake/engine/problem"
+	"mailwake/query/rollup"
 )
 
 const (
@@ -51,32 +53,65 @@ func (db *DB) askedSince(t time.Time) (stores []*store) {
 	return stores
 }
 
-// ready brings the rollups of s up to now. Making them takes long and is done
-// without the turn; nothing goes away meanwhile, since the lease pins the files.
+// ready brings the rollups of s up to now. What takes long, making them and loading
+// a new state, is done without the turn; nothing goes away meanwhile, since the
+// lease pins the files.
 func (db *DB) ready(ctx context.Context, s *store) error {
+	var b rollup.Basis
 	var missing []string
+	load := false
 	err := s.briefly(ctx, func(l *lease) error {
-		missing = slices.DeleteFunc(slices.Clone(l.view.Files()), func(path string) bool { return s.rollups.open[path] != nil })
+		load = s.rollups.state == nil
+		missing = slices.DeleteFunc(slices.Clone(l.view.Files()), func(path string) bool { return !load && s.rollups.open[path] != nil })
+		b = s.basis(l.view, &l.rules)
 		return nil
-	}, func(l *lease) error {
-		for _, path := range missing {
-			f, err := s.rollups.openOrMake(ctx, l.duck, path)
-			if err != nil {
-				return err
-			}
-			if err := f.Close(); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}, func(l *lease) error { return s.prepare(ctx, l, b, missing, load) })
 	if err == nil {
-		err = s.briefly(ctx, func(l *lease) error { return s.follow(ctx, l.view, &l.rules) }, func(*lease) error { return nil })
+		err = s.briefly(ctx, func(l *lease) error { return s.rolled(ctx, l.view, &l.rules, func(*rollup.State) error { return nil }) }, func(*lease) error { return nil })
 	}
 	if problem.Of(err).Code == "feature_disabled" || errors.Is(err, errNoRollup) {
 		return nil
 	}
 	return err
+}
+
+// prepare makes the missing rollups, and with load a state of them.
+func (s *store) prepare(ctx context.Context, l *lease, b rollup.Basis, missing []string, load bool) (err error) {
+	open := map[string]*rollup.File{}
+	defer func() {
+		for _, f := range open {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	for _, path := range missing {
+		f, err := s.rollups.openOrMake(ctx, l.duck, path)
+		if err != nil {
+			return err
+		}
+		open[path] = f
+		b.Files = append(b.Files, f)
+	}
+	if !load {
+		return nil
+	}
+	state := rollup.NewState()
+	if _, err := state.Refresh(b); err != nil {
+		if bad := (*rollup.FileError)(nil); errors.As(err, &bad) { // it is made anew next time
+			err = errors.Join(err, os.Remove(s.rollups.path(bad.File.Source.Path)))
+		}
+		return err
+	}
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer s.endTurn()
+	if r := &s.rollups; r.state == nil && s.duck == l.duck {
+		open, r.open = r.open, open
+		r.state, r.to = state, b.Tail
+	}
+	return nil
 }
 
 // briefly takes a lease, runs first with the turn and then without it.

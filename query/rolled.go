@@ -12,7 +12,8 @@ import (
 )
 
 // rolledKPI says how a KPI is answered without reading events and without DuckDB:
-// rows makes what is below the last SELECT of its SQL, in columns of these names.
+// rows makes what is below the last SELECT of its SQL, in columns of these names, or
+// without names the rows of the KPI themselves.
 type rolledKPI struct {
 	below []string
 	rows  func(*roller) error
@@ -23,6 +24,20 @@ var rolledKPIs = map[string]rolledKPI{
 	"email_summary":        {slices.Concat(emailColumns, sumColumns, []string{"last_active_at_human"}), (*roller).emails},
 	"organisation_summary": {slices.Concat([]string{"emails_total", "emails_followed", "emails_sent", "people_reached"}, sumColumns), (*roller).organisation},
 	"recipient_activity":   {slices.Concat([]string{"recipient_id", "address", "name"}, ofRecipient(sumColumns), []string{"last_active_at_human"}), (*roller).activity},
+
+	"attachment_table":       {nil, (*roller).attachments},
+	"device_mix":             {nil, (*roller).deviceMix},
+	"email_timeline":         {nil, (*roller).timeline},
+	"followed_comparison":    {nil, (*roller).followed},
+	"heat_map":               {nil, (*roller).heatMap},
+	"link_table":             {nil, (*roller).links},
+	"machine_share":          {nil, (*roller).machineShare},
+	"recency_frequency_grid": {nil, (*roller).grid},
+	"recipient_best_hour":    {nil, (*roller).bestHour},
+	"recipient_score":        {nil, (*roller).scores},
+	"template_table":         {nil, (*roller).templates},
+	"time_to_first":          {nil, (*roller).firsts},
+	"weekly_cohorts":         {nil, (*roller).cohorts},
 }
 
 var emailColumns = []string{"email_id", "subject", "template", "follow_state", "created_at", "links", "attachments"}
@@ -80,10 +95,14 @@ func (s *store) roll(ctx context.Context, l *lease, q *question) (*Result, error
 	})
 	switch {
 	case err == nil:
+		s.rollups.long = false
 		return q.last.result(r.rows), nil
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case !errors.Is(err, errNoRollup):
+		s.opts.OnRollupError(s.org, err)
+	case errors.Is(err, errLongTail) && !s.rollups.long:
+		s.rollups.long = true
 		s.opts.OnRollupError(s.org, err)
 	}
 	return nil, nil

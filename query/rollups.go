@@ -27,6 +27,8 @@ type rollups struct {
 	state *rollup.State  // nil: to be made anew
 	to    event.Position // tail rows before it are in state
 	swept bool           // nothing is left of earlier processes
+	long  bool           // it was said that the tail is too long
+	most  waits
 }
 
 const (
@@ -38,8 +40,19 @@ const (
 	rollupTries = 3
 )
 
+// waits are up to how large data files without rollups may be, and how many events
+// those of a new state, for a query to wait for it. Run does what takes longer,
+// while KPIs read events.
+type waits struct{ makeBytes, loadRows int64 }
+
+// someTenths of a second are what queries wait for.
+var someTenths = waits{4 << 20, 500_000}
+
 // errNoRollup says that KPIs must read events for now.
 var errNoRollup = errors.New("no rollup")
+
+// errLongTail is an errNoRollup that somebody should hear of.
+var errLongTail = fmt.Errorf("%w: the tail has more than %d pairs of email and recipient", errNoRollup, maxHotPairs)
 
 // rolled runs ask on the state, brought up to view. Rollups that are missing or
 // found damaged are made anew. errNoRollup, or what kept them from being used.
@@ -48,6 +61,9 @@ func (s *store) rolled(ctx context.Context, view View, rules *Rules, ask func(*r
 		err := s.follow(ctx, view, rules)
 		if err == nil {
 			err = ask(s.rollups.state)
+		}
+		if failed := s.zonesFailed(); failed != nil {
+			return errors.Join(err, failed)
 		}
 		var bad *rollup.FileError
 		if !errors.As(err, &bad) || try == rollupTries || ctx.Err() != nil {
@@ -65,25 +81,26 @@ func (s *store) follow(ctx context.Context, view View, rules *Rules) (err error)
 	if r.dir == "" {
 		return errNoRollup
 	}
-	if r.state == nil {
-		r.state = rollup.NewState()
-	}
-	b := rollup.Basis{Consent: rollup.Consent{OptIn: rules.Consent.OptIn, Marks: s.denied.marks}, Oldest: rules.oldest(event.At(s.opts.Clock()))}
-	if b.Consent.OptIn {
-		b.Consent.Marks = s.granted.marks
-	}
+	b := s.basis(view, rules)
 	if b.Files, err = s.filesOf(ctx, view.Files()); err != nil {
 		return err
+	}
+	if r.state == nil {
+		var rows int64
+		for _, f := range b.Files {
+			rows += f.Rows
+		}
+		if rows > r.most.loadRows {
+			return fmt.Errorf("%w: they are being loaded", errNoRollup)
+		}
+		r.state = rollup.NewState()
 	}
 	defer func() {
 		if err != nil && !errors.Is(err, errNoRollup) {
 			r.state = nil
 		}
 	}()
-	b.Tail, _ = view.Tail()
-	kept, err := r.state.Refresh(b, func(f *rollup.File, emails []event.EmailID, oldest event.Micros, each func(*rollup.Event) error) error {
-		return s.readCut(ctx, f, emails, oldest, each)
-	})
+	kept, err := r.state.Refresh(b)
 	if err != nil {
 		return err
 	}
@@ -94,6 +111,16 @@ func (s *store) follow(ctx context.Context, view View, rules *Rules) (err error)
 		return err
 	}
 	return r.addTail(view)
+}
+
+// basis is what a state over view stands on, but for the files.
+func (s *store) basis(view View, rules *Rules) rollup.Basis {
+	b := rollup.Basis{Consent: rollup.Consent{OptIn: rules.Consent.OptIn, Marks: s.denied.marks}, Oldest: rules.oldest(event.At(s.opts.Clock()))}
+	if b.Consent.OptIn {
+		b.Consent.Marks = s.granted.marks
+	}
+	b.Tail, _ = view.Tail()
+	return b
 }
 
 // addTail counts the tail's new rows.
@@ -107,10 +134,11 @@ func (r *rollups) addTail(view View) error {
 			break
 		}
 		if r.state.HotPairs() > maxHotPairs {
-			return fmt.Errorf("%w: the tail is too long", errNoRollup)
+			return errLongTail
 		}
-		err := r.state.Add(&rollup.Event{Email: in.Email, Recipient: in.Recipient, ID: in.ID, At: in.OccurredAt,
-			Received: in.ReceivedAt, Kind: in.Kind, Actor: in.Actor})
+		err := r.state.Add(&rollup.Event{Email: in.Email, Recipient: in.Recipient, ID: in.ID, At: in.OccurredAt, Received: in.ReceivedAt,
+			Component: in.Component, Shape: rollup.Shape{Kind: in.Kind, Actor: in.Actor, Device: in.Device.String(),
+				Client: clean(in.Client), OS: clean(in.OS), Reason: clean(in.Reason)}})
 		if err != nil {
 			return err
 		}
@@ -120,22 +148,57 @@ func (r *rollups) addTail(view View) error {
 	return nil
 }
 
-// filesOf opens the rollups of data files, and makes those that are not there.
+// filesOf opens the rollups of data files, and makes those that are not there,
+// unless that would take long.
 func (s *store) filesOf(ctx context.Context, paths []string) ([]*rollup.File, error) {
 	r := &s.rollups
 	files := make([]*rollup.File, len(paths))
+	var missing []int
+	var bytes int64
 	for i, path := range paths {
 		f, ok := r.open[path]
 		if !ok {
-			var err error
-			if f, err = r.openOrMake(ctx, s.duck, path); err != nil {
+			source, err := sourceOf(path)
+			if err != nil {
+				return nil, fmt.Errorf("rollup: %w", err)
+			}
+			f, err = rollup.Open(r.path(path), source)
+			if toBeMade(err) {
+				missing = append(missing, i)
+				bytes += source.Bytes
+				continue
+			}
+			if err != nil {
 				return nil, fmt.Errorf("rollup: %w", err)
 			}
 			r.open[path] = f
 		}
 		files[i] = f
 	}
+	if bytes > r.most.makeBytes {
+		return nil, fmt.Errorf("%w: they are being made", errNoRollup)
+	}
+	for _, i := range missing {
+		f, err := r.openOrMake(ctx, s.duck, paths[i])
+		if err != nil {
+			return nil, fmt.Errorf("rollup: %w", err)
+		}
+		files[i], r.open[paths[i]] = f, f
+	}
 	return files, nil
+}
+
+func sourceOf(path string) (rollup.Source, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return rollup.Source{}, err
+	}
+	return rollup.Source{Path: path, Bytes: info.Size()}, nil
+}
+
+// toBeMade says of an error of rollup.Open that the rollup must be made.
+func toBeMade(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, rollup.ErrDamaged)
 }
 
 func (r *rollups) path(data string) string {
@@ -145,13 +208,12 @@ func (r *rollups) path(data string) string {
 // openOrMake may be called without the turn. Somebody else who makes the same
 // rollup already is waited for.
 func (r *rollups) openOrMake(ctx context.Context, duck *sql.DB, path string) (*rollup.File, error) {
-	info, err := os.Stat(path)
+	source, err := sourceOf(path)
 	if err != nil {
 		return nil, err
 	}
-	source := rollup.Source{Path: path, Bytes: info.Size()}
 	f, err := rollup.Open(r.path(path), source)
-	if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, rollup.ErrDamaged) {
+	if !toBeMade(err) {
 		return f, err
 	}
 	_, err, _ = r.make.Do(path, func() (any, error) { return nil, makeRollup(ctx, duck, source, r.path(path)) })
@@ -218,6 +280,6 @@ func (r *rollups) close() error {
 	for _, f := range r.open {
 		errs = append(errs, f.Close())
 	}
-	*r = rollups{dir: r.dir, make: r.make, open: map[string]*rollup.File{}}
+	*r = rollups{dir: r.dir, make: r.make, most: r.most, open: map[string]*rollup.File{}}
 	return errors.Join(errs...)
 }

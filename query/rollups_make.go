@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -21,7 +20,8 @@ import (
 // rollupColumns are what rollups count of a data file, in the order of eventFeed. A
 // kind that is unknown here is counted as such.
 const rollupColumns = `email_id, recipient_id, event_id, epoch_us(occurred_at), epoch_us(occurred_at) + delay,
-CAST(coalesce(enum_code(TRY_CAST(kind AS kind_t)), 255) AS INTEGER), CAST(coalesce(enum_code(TRY_CAST(actor AS actor_t)), 0) AS INTEGER)`
+CAST(coalesce(enum_code(TRY_CAST(kind AS kind_t)), 255) AS INTEGER), CAST(coalesce(enum_code(TRY_CAST(actor AS actor_t)), 0) AS INTEGER),
+component, device, client, os, reason`
 
 // makeRollup makes the rollup of a data file at path. Data files are sorted as rollups need
 // it; one that is not is sorted first.
@@ -48,19 +48,6 @@ func tryRollup(ctx context.Context, duck *sql.DB, source rollup.Source, path, te
 	return b.Finish(source, path)
 }
 
-// readCut is a rollup.Cut.
-func (s *store) readCut(ctx context.Context, f *rollup.File, emails []event.EmailID, oldest event.Micros, each func(*rollup.Event) error) error {
-	text := fmt.Sprintf(`SELECT %s FROM read_parquet([%s])
-WHERE email_id BETWEEN %d AND %d AND occurred_at >= make_timestamp(%d) AND event_id >= 0 ORDER BY email_id, recipient_id`,
-		rollupColumns, literal(f.Source.Path), emails[0], emails[len(emails)-1], oldest)
-	return readEvents(ctx, s.duck, text, func(e *rollup.Event) error {
-		if _, ok := slices.BinarySearch(emails, e.Email); !ok {
-			return nil
-		}
-		return each(e)
-	})
-}
-
 func readEvents(ctx context.Context, duck *sql.DB, text string, each func(*rollup.Event) error) (err error) {
 	conn, err := duck.Conn(ctx)
 	if err != nil {
@@ -82,11 +69,20 @@ func (f eventFeed) batch(b arrow.RecordBatch) (more bool, err error) {
 	for i := range longs {
 		longs[i] = b.Column(i).(*array.Int64).Int64Values()
 	}
-	kinds, actors := b.Column(5).(*array.Int32).Int32Values(), b.Column(6).(*array.Int32).Int32Values()
-	for i := range kinds {
+	var numbers [3][]int32
+	for i := range numbers {
+		numbers[i] = b.Column(len(longs) + i).(*array.Int32).Int32Values()
+	}
+	var texts [4]*array.String
+	for i := range texts {
+		texts[i] = b.Column(len(longs) + len(numbers) + i).(*array.String)
+	}
+	for i := range int(b.NumRows()) {
 		err := f.each(&rollup.Event{
 			Email: event.EmailID(longs[0][i]), Recipient: event.RecipientID(longs[1][i]), ID: longs[2][i],
-			At: event.Micros(longs[3][i]), Received: event.Micros(longs[4][i]), Kind: event.Kind(kinds[i]), Actor: event.Actor(actors[i]),
+			At: event.Micros(longs[3][i]), Received: event.Micros(longs[4][i]), Component: numbers[2][i],
+			Shape: rollup.Shape{Kind: event.Kind(numbers[0][i]), Actor: event.Actor(numbers[1][i]),
+				Device: texts[0].Value(i), Client: texts[1].Value(i), OS: texts[2].Value(i), Reason: texts[3].Value(i)},
 		})
 		if err != nil {
 			return false, err

@@ -30,10 +30,11 @@ type store struct {
 
 	mark catalogMark // how far the catalog is copied
 
-	known *knownEmails  // nil where no rollups are kept
+	known *known        // nil where no rollups are kept
 	asked *atomic.Int64 // when a KPI was asked for last, in Unix seconds
 
 	rollups rollups
+	zones   map[string]*zone // by name
 
 	reports   map[string]bool // data files: whether they may hold events that others reported
 	denied    *listing
@@ -66,7 +67,7 @@ type hotPart struct {
 }
 
 func newStore(org event.OrgID, o *Options) *store {
-	s := &store{org: org, opts: o, turn: make(chan struct{}, 1), rollups: rollups{dir: o.rollupDir(org), make: new(singleflight.Group)}, asked: new(atomic.Int64)}
+	s := &store{org: org, opts: o, turn: make(chan struct{}, 1), rollups: rollups{dir: o.rollupDir(org), make: new(singleflight.Group), most: someTenths}, asked: new(atomic.Int64)}
 	s.forget()
 	return s
 }
@@ -188,10 +189,10 @@ func (s *store) reset() error {
 
 // forget begins to remember anew what an instance holds.
 func (s *store) forget() {
-	s.reports = map[string]bool{}
+	s.reports, s.zones = map[string]bool{}, map[string]*zone{}
 	s.denied, s.granted = newListing("consent_denied"), newListing("consent_granted")
 	if s.rollups.open = map[string]*rollup.File{}; s.rollups.dir != "" {
-		s.known = newKnownEmails()
+		s.known = newKnown()
 	}
 }
 

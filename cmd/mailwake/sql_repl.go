@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -107,7 +108,7 @@ func (r *repl) enter(ctx context.Context, statement, text string, remember func(
 	if statement += text; trimmed == "" && strings.TrimSpace(statement) == "" {
 		return "", false
 	}
-	if !strings.HasSuffix(trimmed, ";") {
+	if !ended(statement) {
 		return statement + "\n", false
 	}
 	remember(strings.Join(strings.Fields(statement), " "))
@@ -117,6 +118,21 @@ func (r *repl) enter(ctx context.Context, statement, text string, remember func(
 		fmt.Fprintln(r.env.err, sentence(err))
 	}
 	return "", false
+}
+
+// beside is what a semicolon in it ends nothing: texts, quoted names and comments,
+// the last ones perhaps still open.
+var beside = regexp.MustCompile(`(?s)'(?:[^']|'')*(?:'|$)|"(?:[^"]|"")*(?:"|$)|\$\$.*?(?:\$\$|$)|--[^\n]*|/\*.*?(?:\*/|$)`)
+
+// ended reports whether a semicolon ends the statement, be it before a comment.
+func ended(statement string) bool {
+	rest := beside.ReplaceAllStringFunc(statement, func(part string) string {
+		if strings.HasPrefix(part, "--") || strings.HasPrefix(part, "/*") && strings.HasSuffix(part, "*/") {
+			return ""
+		}
+		return "x"
+	})
+	return strings.HasSuffix(strings.TrimSpace(rest), ";")
 }
 
 func (r *repl) command(ctx context.Context, words []string) (leave bool, err error) {

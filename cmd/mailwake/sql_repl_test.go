@@ -104,3 +104,14 @@ func TestSQLCommand(t *testing.T) {
 		}
 	}
 }
+
+func TestStatementEnds(t *testing.T) {
+	for text, want := range map[string]bool{
+		"select 1;": true, "select 1; -- x": true, "select 1; /* x */ ": true, "select 1 -- x;": false, "select ';": false, "select ';';": true,
+		"select 1 /* ;": false, `select ";`: false, "select 1 -- it's\n;": true, "select $$;": false, "select $$'$$;": true, "-- x": false, "": false,
+	} {
+		if got := ended(text); got != want {
+			t.Errorf("%q ends: %v", text, got)
+		}
+	}
+}

@@ -20,6 +20,25 @@ func (s *State) Email(email event.EmailID) (Sums, error) {
 	return s.cold(email), nil
 }
 
+// Emails calls each for every email of which there is anything, in no order.
+func (s *State) Emails(each func(event.EmailID, *Sums)) error {
+	for i := range s.sums {
+		if e := &s.sums[i]; s.hot.live[e.email] == nil && e.Pairs > 0 {
+			each(e.email, &e.Sums)
+		}
+	}
+	for email := range s.hot.live {
+		sums, err := s.Email(email)
+		if err != nil {
+			return err
+		}
+		if sums.Pairs > 0 {
+			each(email, &sums)
+		}
+	}
+	return nil
+}
+
 // Total is the sums of all pairs, with what is counted once over all of them.
 type Total struct {
 	Sums
@@ -75,36 +94,50 @@ func (s *Sums) subtract(t *Sums) {
 
 // Pairs calls each for what may be shown of each recipient of the email.
 func (s *State) Pairs(email event.EmailID, each func(event.RecipientID, *Pair)) error {
-	show := func(r event.RecipientID, p *Pair) {
-		if !p.Empty() {
-			each(r, p)
+	return s.Facts(email, func(r event.RecipientID, facts []Fact) {
+		p := s.shapes.pair(facts)
+		each(r, &p)
+	})
+}
+
+// Facts calls each for the events that may be shown of each recipient of the email,
+// one or more, in no order. They are each's until it returns.
+func (s *State) Facts(email event.EmailID, each func(event.RecipientID, []Fact)) error {
+	show := func(r event.RecipientID, facts []Fact) {
+		if len(facts) > 0 {
+			each(r, facts)
 		}
 	}
+	_, live := s.hot.live[email]
 	seen := map[event.RecipientID]bool{}
-	err := s.gen.fold(email, func(r event.RecipientID, p *Pair) error {
-		if h, ok := s.hot.pairs[key{email, r}]; ok {
-			seen[r] = true
-			*p = s.visible(key{email, r}, &h.whole)
-		} else {
-			p.hide(s.gen.Consent.hidden(r))
+	var buf []Fact
+	err := s.gen.fold(email, func(r event.RecipientID, facts []Fact) error {
+		if live {
+			if h, ok := s.hot.pairs[key{email, r}]; ok {
+				seen[r] = true
+				buf = append(buf[:0], s.factsOf(key{email, r}, h, h.extent())...)
+				show(r, buf)
+				return nil
+			}
 		}
-		show(r, p)
+		show(r, s.shapes.visible(facts, s.gen.Consent.hidden(r)))
 		return nil
 	})
-	if err != nil {
+	if err != nil || !live {
 		return err
 	}
-	if _, ok := s.hot.live[email]; !ok {
-		return nil
-	}
-	for k, h := range s.hot.pairs {
-		if k.email == email && !seen[k.recipient] {
-			p := s.visible(k, &h.whole)
-			show(k.recipient, &p)
+	for _, r := range s.hot.people[email] {
+		if k := (key{email, r}); !seen[r] {
+			h := s.hot.pairs[k]
+			buf = append(buf[:0], s.factsOf(k, h, h.extent())...)
+			show(k.recipient, buf)
 		}
 	}
 	return nil
 }
+
+// Shapes returns the shapes of facts, by their numbers. There may be more later.
+func (s *State) Shapes() []Shape { return s.shapes.list }
 
 // Pair returns what may be shown of one email and recipient.
 func (s *State) Pair(email event.EmailID, recipient event.RecipientID) (p Pair, err error) {
@@ -112,15 +145,21 @@ func (s *State) Pair(email event.EmailID, recipient event.RecipientID) (p Pair, 
 	h, ok := s.hot.pairs[k]
 	if !ok {
 		h = &hotPair{}
-		if err := s.lookUp(k, &h.whole); err != nil {
-			return p, err
-		}
+		err = s.lookUp(k, h)
 	}
-	return s.visible(k, &h.whole), nil
+	return h.pair, err
 }
 
 // Recipient calls each for what may be shown of each email to the recipient.
 func (s *State) Recipient(r event.RecipientID, each func(event.EmailID, *Pair)) error {
+	return s.RecipientFacts(r, func(email event.EmailID, facts []Fact) {
+		p := s.shapes.pair(facts)
+		each(email, &p)
+	})
+}
+
+// RecipientFacts is Facts for each email to the recipient.
+func (s *State) RecipientFacts(r event.RecipientID, each func(event.EmailID, []Fact)) error {
 	emails, err := s.gen.emailsOf(r)
 	if err != nil {
 		return err
@@ -128,15 +167,32 @@ func (s *State) Recipient(r event.RecipientID, each func(event.EmailID, *Pair)) 
 	emails = append(emails, s.hot.emails[r]...)
 	slices.Sort(emails)
 	for _, email := range slices.Compact(emails) {
-		p, err := s.Pair(email, r)
-		if err != nil {
-			return err
+		k := key{email, r}
+		h, ok := s.hot.pairs[k]
+		if !ok {
+			h = &hotPair{}
+			if err := s.lookUp(k, h); err != nil {
+				return err
+			}
 		}
-		if !p.Empty() {
-			each(email, &p)
+		if facts := s.factsOf(k, h, h.extent()); len(facts) > 0 {
+			each(email, facts)
 		}
 	}
 	return nil
+}
+
+// Recipients returns the first n recipients of whom there is anything.
+func (s *State) Recipients(n int) (ids []event.RecipientID) {
+	for r := range s.people {
+		if len(ids) == n {
+			break
+		}
+		if s.people[r].pairs > 0 {
+			ids = append(ids, event.RecipientID(r))
+		}
+	}
+	return ids
 }
 
 // LastActive returns the n recipients of whom there is anything whom a person was
@@ -199,6 +255,15 @@ func (l *latestFirst) ids() []event.RecipientID {
 		ids[i] = l.list[i].id
 	}
 	return ids
+}
+
+// LastActiveOf returns when a person was active last for the recipient, if ever.
+func (s *State) LastActiveOf(r event.RecipientID) (last event.Micros, active bool, err error) {
+	if int(r) < len(s.people) {
+		last, err = s.lastActive(r)
+		return last, last != never, err
+	}
+	return never, false, nil
 }
 
 // lastActive returns when the recipient was active last.

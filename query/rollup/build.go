@@ -18,7 +18,7 @@ const (
 	magic = "mwrollup"
 	// version of the format and of what is counted. A rollup of another version is
 	// made anew.
-	version = 1
+	version = 2
 	// blockBytes is the size from which a block ends: small enough that looking one
 	// pair up decodes little, and large enough that the index is a hundredth.
 	blockBytes = 2 << 10
@@ -46,12 +46,21 @@ type Builder struct {
 	last    key // of the block
 	open    bool
 	current key
-	pair    Pair
+	facts   []Fact // of current; their shapes are the file's
 	rows    int64
 
-	reports []Event
+	shapes  *shapes
+	reports []report // shapes are the file's
 	emails  []emailEntry
 	seen    []uint64 // recipient and place in emails, packed
+}
+
+// report is an event that others reported, perhaps more than once.
+type report struct {
+	key
+	id       int64
+	received event.Micros
+	Fact
 }
 
 // key orders pairs.
@@ -88,7 +97,7 @@ func NewBuilder(dir string) (*Builder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("begin rollup: %w", err)
 	}
-	b := &Builder{file: f, out: bufio.NewWriterSize(f, 1<<20), at: uint64(len(magic))}
+	b := &Builder{file: f, out: bufio.NewWriterSize(f, 1<<20), at: uint64(len(magic)), shapes: newShapes()}
 	_, err = b.out.WriteString(magic)
 	return b, err
 }
@@ -104,12 +113,16 @@ func (b *Builder) Add(e *Event) error {
 	b.rows++
 	entry := &b.emails[len(b.emails)-1]
 	entry.min, entry.max = min(entry.min, e.At), max(entry.max, e.At)
+	fact := Fact{e.At, b.shapes.id(&e.Shape), e.Component}
+	if fact.Shape == maxShapes {
+		return ErrRange
+	}
 	if e.ID < 0 {
 		entry.reported = true
-		b.reports = append(b.reports, *e)
+		b.reports = append(b.reports, report{k, e.ID, e.Received, fact})
 		return nil
 	}
-	b.pair.Add(e.Kind, e.Actor, e.At)
+	b.facts = append(b.facts, fact)
 	return nil
 }
 
@@ -131,16 +144,19 @@ func (b *Builder) next(k key) error {
 		b.emails = append(b.emails, emailEntry{email: k.email, min: math.MaxInt64, max: math.MinInt64})
 	}
 	b.seen = append(b.seen, uint64(k.recipient)<<32|uint64(len(b.emails)-1))
-	b.current, b.pair = k, Pair{}
+	b.current, b.facts = k, b.facts[:0]
 	return nil
 }
 
 func (b *Builder) endPair() error {
-	if b.pair.Empty() {
+	if len(b.facts) == 0 {
 		return nil
 	}
 	b.key(&b.pairs, b.current)
-	b.block.pair(&b.pair)
+	b.block.count(uint64(len(b.facts)))
+	for i := range b.facts {
+		b.block.fact(&b.facts[i], b.facts[i].Shape)
+	}
 	return b.endBlock(&b.pairs, blockBytes)
 }
 
@@ -208,9 +224,8 @@ func (b *Builder) Abort() error {
 
 func (b *Builder) writeReports() error {
 	for i := range b.reports {
-		e := &b.reports[i]
-		b.key(&b.told, key{e.Email, e.Recipient})
-		b.block.event(e)
+		b.key(&b.told, b.reports[i].key)
+		b.block.report(&b.reports[i], b.reports[i].Shape)
 		if err := b.endBlock(&b.told, blockBytes); err != nil {
 			return err
 		}
@@ -245,11 +260,13 @@ func (b *Builder) writeRecipients() (people section, err error) {
 
 func (b *Builder) index(source Source, people section) []byte {
 	w := &writer{}
-	name := filepath.Base(source.Path)
-	w.count(uint64(len(name)))
-	w.buf = append(w.buf, name...)
+	w.text(filepath.Base(source.Path))
 	w.number(source.Bytes)
 	w.number(b.rows)
+	w.count(uint64(len(b.shapes.list)))
+	for i := range b.shapes.list {
+		w.shape(&b.shapes.list[i])
+	}
 	for _, s := range []section{b.pairs, b.told, people} {
 		w.count(uint64(len(s.blocks)))
 		var last blockEntry

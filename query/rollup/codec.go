@@ -53,91 +53,87 @@ func (r *reader) at() event.Micros {
 	return r.time
 }
 
-// counts lists the pair's counts, the most frequent ones first.
-func (p *Pair) counts() [6 + 3*purposes]*uint32 {
-	return [...]*uint32{
-		&p.Sends, &p.Did[0].Total, &p.Did[0].Human, &p.Did[0].Machine, &p.Deliveries, &p.Did[1].Total, &p.Did[1].Human,
-		&p.Did[1].Machine, &p.Did[3].Total, &p.Did[3].Human, &p.Did[2].Total, &p.Did[2].Human, &p.Bounces,
-		&p.Did[2].Machine, &p.Did[3].Machine, &p.Unsubscriptions, &p.Complaints, &p.Others,
+// fact encodes an event of a known email and recipient; code is its shape's number
+// in the file.
+func (w *writer) fact(f *Fact, code uint32) {
+	w.count(uint64(code)<<1 | bit(f.Component != 0))
+	if f.Component != 0 {
+		w.number(int64(f.Component))
+	}
+	w.at(f.At)
+}
+
+// fact decodes one whose shape has a number in ids.
+func (r *reader) fact(f *Fact, ids []uint32) {
+	code := r.count()
+	f.Component = 0
+	if code&1 != 0 {
+		f.Component = int32(r.number())
+	}
+	if code >>= 1; code >= uint64(len(ids)) {
+		r.bad, r.buf = true, nil
+		return
+	}
+	f.Shape = ids[code]
+	f.At = r.at()
+}
+
+// facts appends what a pair has.
+func (r *reader) facts(to []Fact, ids []uint32) []Fact {
+	n := r.count()
+	if n > uint64(len(r.buf)) {
+		r.bad, r.buf = true, nil
+		return to
+	}
+	for range n {
+		to = append(to, Fact{})
+		r.fact(&to[len(to)-1], ids)
+	}
+	return to
+}
+
+func (w *writer) text(s string) {
+	w.count(uint64(len(s)))
+	w.buf = append(w.buf, s...)
+}
+
+func (r *reader) text() string {
+	n := r.count()
+	if n > uint64(len(r.buf)) {
+		r.bad, r.buf = true, nil
+		return ""
+	}
+	s := string(r.buf[:n])
+	r.buf = r.buf[n:]
+	return s
+}
+
+func (w *writer) shape(s *Shape) {
+	w.count(uint64(s.Kind)<<8 | uint64(s.Actor))
+	for _, text := range []string{s.Device, s.Client, s.OS, s.Reason} {
+		w.text(text)
 	}
 }
 
-// pair encodes p: a bit per count that is not 0, these counts, and the times that
-// go with them.
-func (w *writer) pair(p *Pair) {
-	var mask uint64
-	counts := p.counts()
-	for i, n := range counts {
-		if *n > 0 {
-			mask |= 1 << i
-		}
-	}
-	w.count(mask)
-	for _, n := range counts {
-		if *n > 0 {
-			w.count(uint64(*n))
-		}
-	}
-	if p.Sends > 0 {
-		w.at(p.FirstSent)
-	}
-	if p.Deliveries > 0 {
-		w.at(p.FirstDelivered)
-	}
-	for i := range p.Did {
-		d := &p.Did[i]
-		if d.Total == 0 {
-			continue
-		}
-		w.at(d.First)
-		w.count(uint64(d.Last - d.First))
-		if d.Human > 0 {
-			w.count(uint64(d.FirstHuman - d.First))
-			w.count(uint64(d.Last - d.LastHuman))
-		}
-	}
-}
-
-func (r *reader) pair(p *Pair) {
-	*p = Pair{}
-	mask := r.count()
-	for i, n := range p.counts() {
-		if mask&(1<<i) != 0 {
-			*n = uint32(r.count())
-		}
-	}
-	if p.Sends > 0 {
-		p.FirstSent = r.at()
-	}
-	if p.Deliveries > 0 {
-		p.FirstDelivered = r.at()
-	}
-	for i := range p.Did {
-		d := &p.Did[i]
-		if d.Total == 0 {
-			continue
-		}
-		d.First = r.at()
-		d.Last = d.First + event.Micros(r.count())
-		if d.Human > 0 {
-			d.FirstHuman = d.First + event.Micros(r.count())
-			d.LastHuman = d.Last - event.Micros(r.count())
-		}
-	}
-}
-
-// event encodes an event without its email.
-func (w *writer) event(e *Event) {
-	w.number(e.ID)
-	w.at(e.At)
-	w.number(int64(e.Received - e.At))
-	w.count(uint64(e.Kind)<<8 | uint64(e.Actor))
-}
-
-func (r *reader) event(e *Event) {
-	e.ID = r.number()
-	e.At = r.at()
-	e.Received = e.At + event.Micros(r.number())
+func (r *reader) shape() (s Shape) {
 	labels := r.count()
-	e.Kind, e.Actor = event.Kind(labels>>8), event.Actor(labels&0xff)
+	s.Kind, s.Actor = event.Kind(labels>>8), event.Actor(labels&0xff)
+	for _, text := range []*string{&s.Device, &s.Client, &s.OS, &s.Reason} {
+		*text = r.text()
+	}
+	return s
+}
+
+// report encodes an event that others reported.
+func (w *writer) report(t *report, code uint32) {
+	w.number(t.id)
+	w.number(int64(t.received - t.At))
+	w.fact(&t.Fact, code)
+}
+
+func (r *reader) report(t *report, ids []uint32) {
+	t.id = r.number()
+	delay := r.number()
+	r.fact(&t.Fact, ids)
+	t.received = t.At + event.Micros(delay)
 }

@@ -33,6 +33,9 @@ type File struct {
 	Rows   int64 // of the data file
 
 	file   *os.File
+	shapes []Shape
+	ids    []uint32 // the State's numbers of shapes
+	of     *shapes  // whose numbers these are
 	pairs  section
 	told   section
 	people section
@@ -63,14 +66,14 @@ func Open(path string, source Source) (f *File, err error) {
 		return nil, err
 	}
 	r := &reader{buf: index}
-	n := r.count()
-	if n > uint64(len(r.buf)) {
-		return nil, ErrDamaged
-	}
-	name := string(r.buf[:n])
-	r.buf = r.buf[n:]
+	name := r.text()
 	bytes := r.number()
 	f.Rows = r.number()
+	for range r.count() {
+		if f.shapes = append(f.shapes, r.shape()); r.bad {
+			return nil, ErrDamaged
+		}
+	}
 	for _, s := range []*section{&f.pairs, &f.told, &f.people} {
 		s.read(r)
 	}
@@ -141,6 +144,18 @@ func (f *File) readEmails(r *reader) {
 		e.max = e.min + event.Micros(r.count())
 		before = e.email
 	}
+}
+
+// number gives the file's shapes their numbers in s.
+func (f *File) number(s *shapes) {
+	if f.of == s {
+		return
+	}
+	f.of, f.ids = s, f.ids[:0]
+	for i := range f.shapes {
+		f.ids = append(f.ids, s.id(&f.shapes[i]))
+	}
+	f.stream.more = false
 }
 
 // wrap says of an error which file it is about.
@@ -262,11 +277,12 @@ func (c *cursor) next() (k key, ok bool, err error) {
 	return k, true, nil
 }
 
-// pair reads what the data file itself observed of k into p.
-func (f *File) pair(k key, p *Pair) (found bool, err error) {
+// facts appends what the data file itself observed of k.
+func (f *File) facts(to []Fact, k key) ([]Fact, error) {
 	if len(f.pairs.blocks) == 0 {
-		return false, nil
+		return to, nil
 	}
+	n := len(to)
 	c, err := f.at(&f.pairs, &f.block, k)
 	for err == nil {
 		var at key
@@ -274,12 +290,12 @@ func (f *File) pair(k key, p *Pair) (found bool, err error) {
 		if at, ok, err = c.next(); err != nil || !ok || k.less(at) {
 			break
 		}
-		c.b.pair(p)
+		to = c.b.facts(to[:n], f.ids)
 		if at == k {
-			return true, c.bad()
+			return to, c.bad()
 		}
 	}
-	return false, err
+	return to[:n], err
 }
 
 func (c *cursor) bad() error {
@@ -291,7 +307,7 @@ func (c *cursor) bad() error {
 
 // reports appends the events of the email, or of one recipient of it, that others
 // reported, by recipient.
-func (f *File) reports(to []Event, email event.EmailID, recipient event.RecipientID) ([]Event, error) {
+func (f *File) reports(to []report, email event.EmailID, recipient event.RecipientID) ([]report, error) {
 	if e := f.entry(email); e == nil || !e.reported {
 		return to, nil
 	}
@@ -302,10 +318,10 @@ func (f *File) reports(to []Event, email event.EmailID, recipient event.Recipien
 		if at, ok, err = c.next(); err != nil || !ok || at.email > email || recipient != 0 && at.recipient > recipient && at.email == email {
 			break
 		}
-		e := Event{Email: at.email, Recipient: at.recipient}
-		c.b.event(&e)
+		told := report{key: at}
+		c.b.report(&told, f.ids)
 		if at.email == email && (recipient == 0 || at.recipient == recipient) {
-			to = append(to, e)
+			to = append(to, told)
 		}
 		err = c.bad()
 	}

@@ -34,19 +34,8 @@ func (c *Consent) same(d *Consent) bool {
 // generation is what a State stands on, ready to be read.
 type generation struct {
 	Basis
-	// cuts are the pairs of emails that have events on both sides of Oldest, made of
-	// the data file's rows that are not older.
-	cuts map[cutKey][]cutPair
-}
-
-type cutKey struct {
-	file  *File
-	email event.EmailID
-}
-
-type cutPair struct {
-	recipient event.RecipientID
-	pair      Pair
+	shapes *shapes
+	buf    []Fact
 }
 
 // stream goes through the pairs of a file.
@@ -54,8 +43,8 @@ type stream struct {
 	c     cursor
 	block block
 	head  key
-	pair  Pair
-	more  bool // head and pair are set
+	facts []Fact
+	more  bool // head and facts are set
 }
 
 // seek goes to the email's first pair, or behind where it would be.
@@ -76,14 +65,14 @@ func (s *stream) next() (err error) {
 	if s.head, s.more, err = s.c.next(); err != nil || !s.more {
 		return err
 	}
-	s.c.b.pair(&s.pair)
+	s.facts = s.c.b.facts(s.facts[:0], s.c.f.ids)
 	return s.c.bad()
 }
 
 // fold calls each for every recipient of whom the files hold anything that is not
-// too old about the email, by recipient. Consent is not applied. The Pair is each's
-// to change.
-func (g *generation) fold(email event.EmailID, each func(event.RecipientID, *Pair) error) (err error) {
+// too old about the email, by recipient. Consent is not applied. The facts, which
+// are in no order, are each's until it returns.
+func (g *generation) fold(email event.EmailID, each func(event.RecipientID, []Fact) error) (err error) {
 	var streams []*stream
 	defer func() {
 		if err != nil { // they stopped in the middle
@@ -92,7 +81,6 @@ func (g *generation) fold(email event.EmailID, each func(event.RecipientID, *Pai
 			}
 		}
 	}()
-	var lists [][]cutPair
 	reported := false
 	for _, f := range g.Files {
 		e := f.entry(email)
@@ -100,74 +88,72 @@ func (g *generation) fold(email event.EmailID, each func(event.RecipientID, *Pai
 			continue
 		}
 		reported = reported || e.reported
-		switch {
-		case e.max < g.Oldest || len(f.pairs.blocks) == 0:
-		case e.min < g.Oldest:
-			lists = append(lists, g.cuts[cutKey{f, email}])
-		default:
-			if err := f.stream.seek(f, email); err != nil {
-				return f.wrap(err)
-			}
-			streams = append(streams, &f.stream)
+		if e.max < g.Oldest || len(f.pairs.blocks) == 0 {
+			continue
 		}
+		if err := f.stream.seek(f, email); err != nil {
+			return f.wrap(err)
+		}
+		streams = append(streams, &f.stream)
 	}
+	var told []report
 	if reported {
-		told, err := g.reports(nil, email, 0)
-		if err != nil {
+		if told, err = g.reports(nil, email, 0); err != nil {
 			return err
 		}
-		lists = append(lists, g.pairsOf(told))
+		told = g.unique(told)
 	}
-	return merge(email, streams, lists, each)
+	return g.merge(email, streams, told, each)
 }
 
 // merge joins what has the same recipient, in the order of recipients.
-func merge(email event.EmailID, streams []*stream, lists [][]cutPair, each func(event.RecipientID, *Pair) error) error {
+func (g *generation) merge(email event.EmailID, streams []*stream, told []report, each func(event.RecipientID, []Fact) error) error {
 	for {
 		var next event.RecipientID
 		found := false
-		look := func(r event.RecipientID) {
-			if !found || r < next {
-				next, found = r, true
-			}
-		}
 		for _, s := range streams {
-			if s.more && s.head.email == email {
-				look(s.head.recipient)
+			if s.more && s.head.email == email && (!found || s.head.recipient < next) {
+				next, found = s.head.recipient, true
 			}
 		}
-		for _, l := range lists {
-			if len(l) > 0 {
-				look(l[0].recipient)
-			}
+		if len(told) > 0 && (!found || told[0].recipient < next) {
+			next, found = told[0].recipient, true
 		}
 		if !found {
 			return nil
 		}
-		var whole Pair
+		g.buf = g.buf[:0]
 		for _, s := range streams {
 			if s.more && s.head == (key{email, next}) {
-				whole.Merge(&s.pair)
+				g.take(s.facts)
 				if err := s.next(); err != nil {
 					return s.c.f.wrap(err)
 				}
 			}
 		}
-		for i, l := range lists {
-			if len(l) > 0 && l[0].recipient == next {
-				whole.Merge(&l[0].pair)
-				lists[i] = l[1:]
+		for ; len(told) > 0 && told[0].recipient == next; told = told[1:] {
+			g.buf = append(g.buf, told[0].Fact)
+		}
+		if len(g.buf) > 0 {
+			if err := each(next, g.buf); err != nil {
+				return err
 			}
 		}
-		if err := each(next, &whole); err != nil {
-			return err
+	}
+}
+
+// take puts into buf what is not too old.
+func (g *generation) take(facts []Fact) {
+	for i := range facts {
+		if facts[i].At >= g.Oldest {
+			g.buf = append(g.buf, facts[i])
 		}
 	}
 }
 
 // reports appends what others reported of the email, or of one recipient of it, to
 // any of the files.
-func (g *generation) reports(to []Event, email event.EmailID, recipient event.RecipientID) (_ []Event, err error) {
+func (g *generation) reports(to []report, email event.EmailID, recipient event.RecipientID) (_ []report, err error) {
 	for _, f := range g.Files {
 		if to, err = f.reports(to, email, recipient); err != nil {
 			return nil, f.wrap(err)
@@ -176,24 +162,23 @@ func (g *generation) reports(to []Event, email event.EmailID, recipient event.Re
 	return to, nil
 }
 
-// pairsOf counts events that others reported, each once: as it came first. Whether
-// it is too old is asked of that one.
-func (g *generation) pairsOf(told []Event) []cutPair {
-	slices.SortFunc(told, func(a, b Event) int {
-		return cmp.Or(cmp.Compare(a.Recipient, b.Recipient), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Received, b.Received), cmp.Compare(a.At, b.At))
+// unique sorts events that others reported and leaves each once: as it came first.
+// Whether it is too old is asked of that one.
+func (g *generation) unique(told []report) []report {
+	slices.SortFunc(told, func(a, b report) int {
+		return cmp.Or(cmp.Compare(a.recipient, b.recipient), cmp.Compare(a.id, b.id), cmp.Compare(a.received, b.received), cmp.Compare(a.At, b.At))
 	})
-	var pairs []cutPair
-	for i := range told {
-		e := &told[i]
-		if i > 0 && e.ID == told[i-1].ID && e.Recipient == told[i-1].Recipient || e.At < g.Oldest {
+	kept := told[:0]
+	var last report
+	for i, t := range told {
+		if i > 0 && t.id == last.id && t.recipient == last.recipient {
 			continue
 		}
-		if n := len(pairs); n == 0 || pairs[n-1].recipient != e.Recipient {
-			pairs = append(pairs, cutPair{recipient: e.Recipient})
+		if last = t; t.At >= g.Oldest {
+			kept = append(kept, t)
 		}
-		pairs[len(pairs)-1].pair.Add(e.Kind, e.Actor, e.At)
 	}
-	return pairs
+	return kept
 }
 
 // emailsOf returns the emails in which any file has the recipient, some twice.
@@ -206,30 +191,15 @@ func (g *generation) emailsOf(r event.RecipientID) (emails []event.EmailID, err 
 	return emails, nil
 }
 
-// own adds to p what the files observed themselves of k.
-func (g *generation) own(k key, p *Pair) error {
+// own appends what the files observed themselves of k; some may be too old.
+func (g *generation) own(to []Fact, k key) (_ []Fact, err error) {
 	for _, f := range g.Files {
-		e := f.entry(k.email)
-		if e == nil || e.max < g.Oldest {
+		if e := f.entry(k.email); e == nil || e.max < g.Oldest {
 			continue
 		}
-		var part Pair
-		var found bool
-		if e.min < g.Oldest {
-			cut := g.cuts[cutKey{f, k.email}]
-			i, ok := slices.BinarySearchFunc(cut, k.recipient, func(c cutPair, r event.RecipientID) int { return cmp.Compare(c.recipient, r) })
-			if found = ok; found {
-				part = cut[i].pair
-			}
-		} else {
-			var err error
-			if found, err = f.pair(k, &part); err != nil {
-				return f.wrap(err)
-			}
-		}
-		if found {
-			p.Merge(&part)
+		if to, err = f.facts(to, k); err != nil {
+			return nil, f.wrap(err)
 		}
 	}
-	return nil
+	return to, nil
 }

@@ -9,27 +9,40 @@ import (
 // hot is what the tail adds to the files: the pairs that it touches, the sums of
 // their emails, and who was active since.
 type hot struct {
-	pairs  map[key]*hotPair
-	emails map[event.RecipientID][]event.EmailID // of pairs
-	live   map[event.EmailID]*Sums
-	last   map[event.RecipientID]event.Micros
+	pairs   map[key]*hotPair
+	emails  map[event.RecipientID][]event.EmailID // of pairs
+	people  map[event.EmailID][]event.RecipientID
+	live    map[event.EmailID]*Sums
+	last    map[event.RecipientID]event.Micros
+	touched []touch // an entry per event
 	// skewed are emails for which a report replaced an earlier one that says something
 	// else. Their sums may have lost what cannot be taken back: they are made anew.
 	skewed       map[event.EmailID]bool
 	skewedPeople map[event.RecipientID]bool
+	skews        int // replaced reports
 }
 
-// hotPair is a pair as the files have it, and with the tail.
-type hotPair struct{ cold, whole half }
+// hotPair is a pair with the tail. Lists only grow.
+type hotPair struct {
+	own  []Fact
+	told []report
+	cold extent // what of them the files have
+	pair Pair   // what may be shown
+}
 
-// half has apart what must be made unique.
-type half struct {
-	own  Pair
-	told []Event
+// extent is how much of the lists of a hotPair is meant.
+type extent struct{ own, told int }
+
+func (h *hotPair) extent() extent { return extent{len(h.own), len(h.told)} }
+
+// touch says that a pair got an event, and what it had before.
+type touch struct {
+	key
+	before extent
 }
 
 func (h *hot) clear() {
-	*h = hot{pairs: map[key]*hotPair{}, emails: map[event.RecipientID][]event.EmailID{}, live: map[event.EmailID]*Sums{},
+	*h = hot{pairs: map[key]*hotPair{}, emails: map[event.RecipientID][]event.EmailID{}, people: map[event.EmailID][]event.RecipientID{}, live: map[event.EmailID]*Sums{},
 		last: map[event.RecipientID]event.Micros{}, skewed: map[event.EmailID]bool{}, skewedPeople: map[event.RecipientID]bool{}}
 }
 
@@ -48,48 +61,58 @@ func (s *State) Add(e *Event) error {
 	h, ok := s.hot.pairs[k]
 	if !ok {
 		h = &hotPair{}
-		if err := s.lookUp(k, &h.cold); err != nil {
+		if err := s.lookUp(k, h); err != nil {
 			return err
 		}
-		h.whole = half{h.cold.own, slices.Clone(h.cold.told)}
 		s.hot.pairs[k] = h
 		s.hot.emails[k.recipient] = append(s.hot.emails[k.recipient], k.email)
+		s.hot.people[k.email] = append(s.hot.people[k.email], k.recipient)
 	}
-	before := s.visible(k, &h.whole)
+	s.hot.touched = append(s.hot.touched, touch{k, h.extent()})
+	fact, before := Fact{e.At, s.shapes.id(&e.Shape), e.Component}, h.pair
 	if e.ID >= 0 {
-		h.whole.own.Add(e.Kind, e.Actor, e.At)
+		h.own = append(h.own, fact)
+		if s.shapes.purposes[fact.Shape]&s.gen.Consent.hidden(k.recipient) == 0 {
+			h.pair.Add(e.Kind, e.Actor, e.At)
+		}
 	} else {
-		for i := range h.whole.told {
-			if t := &h.whole.told[i]; t.ID == e.ID && (t.At != e.At || t.Kind != e.Kind || t.Actor != e.Actor) {
+		for i := range h.told {
+			if t := &h.told[i]; t.id == e.ID && t.Fact != fact {
 				s.hot.skewed[k.email], s.hot.skewedPeople[k.recipient] = true, true
+				s.hot.skews++
 			}
 		}
-		h.whole.told = append(h.whole.told, *e)
+		h.told = append(h.told, report{k, e.ID, e.Received, fact})
+		h.pair = s.pairOf(k, h, h.extent())
 	}
-	after := s.visible(k, &h.whole)
-	s.replace(k, &before, &after)
+	s.replace(k, &before, &h.pair)
 	return nil
 }
 
 // lookUp reads of k what the files have.
-func (s *State) lookUp(k key, h *half) (err error) {
-	if err = s.gen.own(k, &h.own); err == nil {
+func (s *State) lookUp(k key, h *hotPair) (err error) {
+	if h.own, err = s.gen.own(nil, k); err == nil {
 		h.told, err = s.gen.reports(nil, k.email, k.recipient)
 	}
+	h.cold = h.extent()
+	h.pair = s.pairOf(k, h, h.cold)
 	return err
 }
 
-// visible is what may be shown of a pair.
-func (s *State) visible(k key, h *half) Pair {
-	p := h.own
-	if len(h.told) > 0 {
-		for _, c := range s.gen.pairsOf(h.told) {
-			p.Merge(&c.pair)
+// factsOf is what may be shown of so much of a pair, until it is asked again.
+func (s *State) factsOf(k key, h *hotPair, n extent) []Fact {
+	g := &s.gen
+	g.buf = g.buf[:0]
+	g.take(h.own[:n.own])
+	if n.told > 0 {
+		for _, t := range g.unique(slices.Clone(h.told[:n.told])) {
+			g.buf = append(g.buf, t.Fact)
 		}
 	}
-	p.hide(s.gen.Consent.hidden(k.recipient))
-	return p
+	return s.shapes.visible(g.buf, g.Consent.hidden(k.recipient))
 }
+
+func (s *State) pairOf(k key, h *hotPair, n extent) Pair { return s.shapes.pair(s.factsOf(k, h, n)) }
 
 // replace counts after in the place of before.
 func (s *State) replace(k key, before, after *Pair) {
@@ -124,8 +147,8 @@ func (s *State) cold(email event.EmailID) Sums {
 // undo takes the tail out of what is kept of recipients.
 func (s *State) undo() {
 	for k, h := range s.hot.pairs {
-		cold, whole := s.visible(k, &h.cold), s.visible(k, &h.whole)
-		s.people[k.recipient].change(s, &whole, &cold)
+		cold := s.pairOf(k, h, h.cold)
+		s.people[k.recipient].change(s, &h.pair, &cold)
 	}
 }
 
@@ -134,7 +157,8 @@ func (s *State) redo() {
 	clear(s.hot.live)
 	clear(s.hot.last)
 	for k, h := range s.hot.pairs {
-		cold, whole := s.visible(k, &h.cold), s.visible(k, &h.whole)
-		s.replace(k, &cold, &whole)
+		cold := s.pairOf(k, h, h.cold)
+		h.pair = s.pairOf(k, h, h.extent())
+		s.replace(k, &cold, &h.pair)
 	}
 }

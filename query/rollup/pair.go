@@ -11,8 +11,8 @@ type Event struct {
 	ID        int64 // below 0: others reported it, perhaps more than once
 	At        event.Micros
 	Received  event.Micros
-	Kind      event.Kind
-	Actor     event.Actor
+	Component int32
+	Shape
 }
 
 // purposes is the number of kinds that need a recipient's consent: opens, clicks,
@@ -32,8 +32,7 @@ type Deeds struct {
 	FirstHuman, LastHuman event.Micros
 }
 
-// Pair is what happened of one email with one recipient, or a part of it: parts
-// made of different events merge into the whole.
+// Pair is what happened of one email with one recipient.
 type Pair struct {
 	Sends, Deliveries, Bounces, Complaints, Unsubscriptions uint32
 	Others                                                  uint32 // events of no kind known here
@@ -96,48 +95,6 @@ func earliest[N uint32 | int64](t *event.Micros, n N, at event.Micros) {
 func latest[N uint32 | int64](t *event.Micros, n N, at event.Micros) {
 	if n == 0 || at > *t {
 		*t = at
-	}
-}
-
-// Merge adds another part of the same email and recipient.
-func (p *Pair) Merge(q *Pair) {
-	if q.Sends > 0 {
-		earliest(&p.FirstSent, p.Sends, q.FirstSent)
-	}
-	if q.Deliveries > 0 {
-		earliest(&p.FirstDelivered, p.Deliveries, q.FirstDelivered)
-	}
-	p.Sends += q.Sends
-	p.Deliveries += q.Deliveries
-	p.Bounces += q.Bounces
-	p.Complaints += q.Complaints
-	p.Unsubscriptions += q.Unsubscriptions
-	p.Others += q.Others
-	for i := range p.Did {
-		if q.Did[i].Total > 0 {
-			p.Did[i].merge(&q.Did[i])
-		}
-	}
-}
-
-func (d *Deeds) merge(e *Deeds) {
-	earliest(&d.First, d.Total, e.First)
-	latest(&d.Last, d.Total, e.Last)
-	if e.Human > 0 {
-		earliest(&d.FirstHuman, d.Human, e.FirstHuman)
-		latest(&d.LastHuman, d.Human, e.LastHuman)
-	}
-	d.Total += e.Total
-	d.Human += e.Human
-	d.Machine += e.Machine
-}
-
-// hide takes out what the recipient's consent does not cover: a bit per purpose.
-func (p *Pair) hide(hidden uint8) {
-	for i := range p.Did {
-		if hidden&(1<<i) != 0 {
-			p.Did[i] = Deeds{}
-		}
 	}
 }
 

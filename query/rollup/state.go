@@ -10,13 +10,14 @@ import (
 
 // State is what is known of an organisation at one instant: the sums of each email
 // and a few facts of each recipient in memory, everything else in files. It is not
-// safe for concurrent use. After an error other than one of Cut it is of no use
-// any more.
+// safe for concurrent use. After an error it is of no use any more.
 //
 // The memory of a State is about 350 bytes per email, 24 per recipient, the index
-// of its files (a hundredth of them), and 600 per pair of the tail.
+// of its files (a hundredth of them), 600 per pair of the tail and 70 per event of
+// it, and maxTallyBytes.
 type State struct {
 	gen    generation
+	shapes *shapes
 	places map[event.EmailID]int32 // in sums
 	sums   []emailSums
 	total  Sums  // of sums
@@ -26,8 +27,10 @@ type State struct {
 	shown   int64    // people of whom anything may be shown
 	reached int64    // people with a sent event
 	dirty   []event.RecipientID
+	changed []event.RecipientID // whose consent is another, in Refresh
 
-	hot hot
+	hot     hot
+	tallies tallies
 }
 
 type emailSums struct {
@@ -42,13 +45,10 @@ type person struct {
 	last        event.Micros // of the files: last time they were active; never
 }
 
-// Cut reads the events of f that occurred at oldest or later, of the emails named,
-// in the order of email and recipient, and without those that others reported.
-type Cut func(f *File, emails []event.EmailID, oldest event.Micros, each func(*Event) error) error
-
 // NewState returns the State of no files.
 func NewState() *State {
-	s := &State{places: map[event.EmailID]int32{}, total: NewSums()}
+	s := &State{places: map[event.EmailID]int32{}, total: NewSums(), shapes: newShapes(), tallies: tallies{by: map[string]*Tally{}, most: maxTallyBytes}}
+	s.gen.shapes = s.shapes
 	s.hot.clear()
 	return s
 }
@@ -66,18 +66,20 @@ type Basis struct {
 
 // Refresh makes the State stand on b. What the tail had is to be added anew unless
 // kept. Files that b does not name any more can be closed.
-func (s *State) Refresh(b Basis, cut Cut) (kept bool, err error) {
+func (s *State) Refresh(b Basis) (kept bool, err error) {
 	kept = b.Tail == s.gen.Tail && b.Oldest == s.gen.Oldest && slices.Equal(b.Files, s.gen.Files)
 	if kept && b.Consent.same(&s.gen.Consent) {
 		return true, nil
 	}
-	next := generation{Basis: b, cuts: map[cutKey][]cutPair{}}
-	if err := next.cutOff(&s.gen, cut); err != nil {
-		return false, err
+	for _, f := range b.Files {
+		f.number(s.shapes)
 	}
+	next := generation{Basis: b, shapes: s.shapes}
 	stale, few := s.stale(&next)
+	s.keepTallies(&next)
 	s.undo()
 	if !few || len(stale) > len(s.sums)/2 { // adding all anew reads less
+		s.tallies.drop()
 		stale = emailsOf(b.Files)
 		s.places, s.sums, s.people = map[event.EmailID]int32{}, nil, nil
 		s.shown, s.reached, s.dirty = 0, 0, nil
@@ -98,42 +100,6 @@ func (s *State) Refresh(b Basis, cut Cut) (kept bool, err error) {
 		s.hot.clear()
 	}
 	return kept, nil
-}
-
-// cutOff makes the pairs of emails that have events on both sides of oldest.
-func (g *generation) cutOff(before *generation, cut Cut) error {
-	for _, f := range g.Files {
-		var want []event.EmailID
-		for i := range f.emails {
-			e := &f.emails[i]
-			if e.min >= g.Oldest || e.max < g.Oldest {
-				continue
-			}
-			k := cutKey{f, e.email}
-			if known, ok := before.cuts[k]; ok && before.Oldest == g.Oldest {
-				g.cuts[k] = known
-			} else {
-				want = append(want, e.email)
-			}
-		}
-		if len(want) == 0 {
-			continue
-		}
-		err := cut(f, want, g.Oldest, func(e *Event) error {
-			k := cutKey{f, e.Email}
-			list := g.cuts[k]
-			if n := len(list); n == 0 || list[n-1].recipient != e.Recipient {
-				list = append(list, cutPair{recipient: e.Recipient})
-			}
-			list[len(list)-1].pair.Add(e.Kind, e.Actor, e.At)
-			g.cuts[k] = list
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // stale returns the emails whose sums may be others under next, sorted, or that
@@ -167,15 +133,15 @@ const manyChanged = 1000
 // gives up if that may be most of them.
 func (s *State) staleByConsent(set map[event.EmailID]struct{}, next *Consent) bool {
 	before := &s.gen.Consent
+	s.changed = s.changed[:0]
 	if before.OptIn != next.OptIn {
 		return false
 	}
-	changed := 0
 	for r := range event.RecipientID(max(len(before.Marks), len(next.Marks))) {
 		if before.hidden(r) == next.hidden(r) {
 			continue
 		}
-		if changed++; changed > manyChanged {
+		if s.changed = append(s.changed, r); len(s.changed) > manyChanged {
 			return false
 		}
 		emails, err := s.gen.emailsOf(r)
@@ -206,7 +172,7 @@ func emailsOf(files []*File) []event.EmailID {
 }
 
 // each calls do for what g may show of each pair of the emails.
-func (s *State) each(g *generation, emails []event.EmailID, do func(*emailSums, event.RecipientID, *Pair)) error {
+func (s *State) each(g *generation, emails []event.EmailID, do func(*emailSums, event.RecipientID, []Fact)) error {
 	for _, email := range emails {
 		i, ok := s.places[email]
 		if !ok {
@@ -217,9 +183,9 @@ func (s *State) each(g *generation, emails []event.EmailID, do func(*emailSums, 
 			s.sums = append(s.sums, emailSums{email, NewSums()})
 			s.places[email] = i
 		}
-		err := g.fold(email, func(r event.RecipientID, p *Pair) error {
-			if p.hide(g.Consent.hidden(r)); !p.Empty() {
-				do(&s.sums[i], r, p)
+		err := g.fold(email, func(r event.RecipientID, facts []Fact) error {
+			if facts = s.shapes.visible(facts, g.Consent.hidden(r)); len(facts) > 0 {
+				do(&s.sums[i], r, facts)
 			}
 			return nil
 		})
@@ -230,19 +196,27 @@ func (s *State) each(g *generation, emails []event.EmailID, do func(*emailSums, 
 	return nil
 }
 
-func (s *State) takeBack(sums *emailSums, r event.RecipientID, p *Pair) {
+func (s *State) takeBack(sums *emailSums, r event.RecipientID, facts []Fact) {
+	for _, t := range s.tallies.by {
+		t.count(-1, key{sums.email, r}, facts)
+	}
+	p := s.shapes.pair(facts)
 	sums.Sums = NewSums()
-	s.person(r).change(s, p, nil)
+	s.person(r).change(s, &p, nil)
 	if who := &s.people[r]; !who.dirty && who.last == p.lastActive() && who.last != never {
 		who.dirty = true
 		s.dirty = append(s.dirty, r)
 	}
 }
 
-func (s *State) put(sums *emailSums, r event.RecipientID, p *Pair) {
-	sums.Count(p)
+func (s *State) put(sums *emailSums, r event.RecipientID, facts []Fact) {
+	for _, t := range s.tallies.by {
+		t.count(1, key{sums.email, r}, facts)
+	}
+	p := s.shapes.pair(facts)
+	sums.Count(&p)
 	who := s.person(r)
-	who.change(s, nil, p)
+	who.change(s, nil, &p)
 	if last := p.lastActive(); last >= who.last {
 		who.last, who.dirty = last, false
 	}
@@ -261,12 +235,11 @@ func (s *State) recall() error {
 			return err
 		}
 		for _, email := range emails {
-			var h half
+			var h hotPair
 			if err := s.lookUp(key{email, r}, &h); err != nil {
 				return err
 			}
-			p := s.visible(key{email, r}, &h)
-			who.last = max(who.last, p.lastActive())
+			who.last = max(who.last, h.pair.lastActive())
 		}
 	}
 	s.dirty = s.dirty[:0]
