@@ -166,7 +166,7 @@ func RegisterEmails(api huma.API, reg *registry.Registry, service *follow.Servic
 // registerEmailReads adds the operations that show emails.
 func registerEmailReads(api huma.API, reg *registry.Registry, tags []string) {
 	huma.Register(api, huma.Operation{
-		OperationID: "list-emails", Method: http.MethodGet, Path: "/v1/orgs/{org}/emails", Metadata: sendersWith("feature_disabled"), Tags: tags,
+		OperationID: "list-emails", Method: http.MethodGet, Path: "/v1/orgs/{org}/emails", Metadata: sendersWith(append([]string{"feature_disabled"}, changes...)...), Tags: tags,
 		Summary: "List emails, newest first",
 	}, func(ctx context.Context, in *emailList) (*body[[]Email], error) {
 		org, err := readable(reg, in.Org)
@@ -174,11 +174,15 @@ func registerEmailReads(api huma.API, reg *registry.Registry, tags []string) {
 			return nil, err
 		}
 		emails, err := reg.Emails(ctx, org.ID, in.Limit, event.EmailID(in.Before))
+		if err != nil {
+			return nil, err
+		}
 		out := make([]Email, len(emails))
 		for i, e := range emails {
 			out[i] = emailOf(e)
 		}
-		return &body[[]Email]{out}, err
+		// Subjects may name persons.
+		return &body[[]Email]{out}, reg.NoteRead(ctx, registry.Read{Org: org.ID, What: "emails"})
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "get-email", Method: http.MethodGet, Path: "/v1/orgs/{org}/emails/{email}", Metadata: sendersWith(append([]string{"feature_disabled", "email_not_found"}, changes...)...), Tags: tags,

@@ -28,6 +28,10 @@ type fixed struct {
 	links []string
 }
 
+func (f *fixed) Decide(event.OrgID, event.RecipientID, event.Kind) registry.Verdict {
+	return registry.Verdict{Allow: true}
+}
+
 func (f *fixed) RegisterEmail(_ context.Context, org event.OrgID, in registry.NewEmail) (registry.EmailDetail, error) {
 	f.wish, f.why, f.links = in.Wish, in.WhyNot, in.Links
 	e := registry.EmailDetail{Email: registry.Email{Org: org, ID: 2, Follow: registry.FollowOn}}

@@ -17,10 +17,11 @@ import (
 const MaxOutput = 64 << 20
 
 // Registrar gives an email and its recipients their ids, in one transaction, and
-// knows the attachments.
+// knows the attachments and what may be recorded.
 type Registrar interface {
 	RegisterEmail(ctx context.Context, org event.OrgID, in registry.NewEmail) (registry.EmailDetail, error)
 	Attachment(ctx context.Context, org event.OrgID, id registry.AttachmentID) (registry.Attachment, error)
+	Decide(org event.OrgID, recipient event.RecipientID, kind event.Kind) registry.Verdict
 }
 
 // Files opens the blobs of attachments, as blob.Store does.
@@ -159,11 +160,12 @@ func blockers(email *registry.EmailDetail) []Blocker {
 	return all
 }
 
-// sent are the events of the copies that are followed.
+// sent are the events of the copies that are followed, without those to recipients
+// who were erased since they were registered.
 func (s *Service) sent(email *registry.EmailDetail) (events []event.Interaction) {
 	at := event.At(s.now())
 	for _, r := range email.Recipients {
-		if r.Purposes != 0 {
+		if r.Purposes != 0 && s.Registry.Decide(email.Org, r.ID, event.Sent).Allow {
 			events = append(events, event.Interaction{
 				Org: email.Org, OccurredAt: at, ReceivedAt: at, Kind: event.Sent, Email: email.ID, Recipient: r.ID, Source: event.API,
 			})

@@ -38,6 +38,7 @@ type registrar struct {
 	follow.Registrar
 	calls *[]string
 	err   error
+	after func() // an email was registered; may be nil
 }
 
 func (r *registrar) RegisterEmail(ctx context.Context, org event.OrgID, in registry.NewEmail) (registry.EmailDetail, error) {
@@ -45,7 +46,11 @@ func (r *registrar) RegisterEmail(ctx context.Context, org event.OrgID, in regis
 	if r.err != nil {
 		return registry.EmailDetail{}, r.err
 	}
-	return r.Registrar.RegisterEmail(ctx, org, in)
+	email, err := r.Registrar.RegisterEmail(ctx, org, in)
+	if r.after != nil {
+		r.after()
+	}
+	return email, err
 }
 
 type fixture struct {
@@ -73,6 +78,22 @@ func newFixture(t *testing.T) *fixture {
 	f.faults = &registrar{Registrar: reg, calls: &f.calls}
 	f.service = &follow.Service{Registry: f.faults, Engine: f.log, Tokens: newRing(t), BaseURL: baseURL, Now: func() time.Time { return sentAt }}
 	return f
+}
+
+// TestErasedMeanwhile: of who is erased while their copy is written nothing is recorded.
+func TestErasedMeanwhile(t *testing.T) {
+	f := newFixture(t)
+	f.faults.after = func() {
+		if _, err := f.registry.BeginErasure(t.Context(), f.org, registry.Whose{Recipient: 2}, registry.BySystem()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := f.service.Follow(t.Context(), f.org, follow.Request{
+		From: "a@acme.example", To: []follow.Recipient{{Address: "b@example.com"}, {Address: "c@example.com"}}, Subject: "Hi", HTML: "<p>Hi</p>", Follow: "required",
+	})
+	if err != nil || len(f.log.events) != 1 || f.log.events[0].Recipient != 1 {
+		t.Errorf("sent: %+v, %v", f.log.events, err)
+	}
 }
 
 func (f *fixture) disable() {
