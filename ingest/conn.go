@@ -30,7 +30,7 @@ func (h holding) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, errors.Join(err, nc.Close())
 	}
-	return newConn(nc, raw, h.public), nil
+	return newConn(directly(nc, raw), raw, h.public), nil
 }
 
 // conn sends an answer when the interactions that it answers for are durable.

@@ -9,13 +9,12 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/types"
 )
 
 // countingFiles counts the fsyncs of the operating system's files.
 type countingFiles struct {
-	osFiles
+	*osFiles
 	syncs *atomic.Int64
 }
 
@@ -48,7 +47,7 @@ func BenchmarkAppend(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.Cleanup(func() { _ = os.RemoveAll(folder) })
-			l := mustOpen(b, Options{Dir: folder, LimitBytes: 16 << 30, VFS: countingFiles{osFiles{fs.New()}, &syncs}})
+			l := mustOpen(b, Options{Dir: folder, LimitBytes: 16 << 30, VFS: countingFiles{newOSFiles(), &syncs}})
 			frame := framed(strings.Repeat("x", 120))
 			mustAppend(b, l, "first")
 			groups := l.Last()

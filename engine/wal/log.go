@@ -6,7 +6,6 @@ import (
 	"os"
 	"sync"
 
-	"github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/types"
 )
 
@@ -62,7 +61,7 @@ func (o *Options) complete() error {
 	if err := os.MkdirAll(o.Dir, 0o750); err != nil {
 		return fmt.Errorf("create log folder: %w", err)
 	}
-	o.VFS = osFiles{fs.New()}
+	o.VFS = newOSFiles()
 	return nil
 }
 
@@ -107,11 +106,16 @@ type Log struct {
 
 // Open recovers the log in o.Dir, or creates it, and checks every group in it.
 // Damage to acknowledged data is reported as *CorruptError, a log that ends before o.Next-1 as ErrBehind.
-func Open(o Options) (*Log, error) {
+func Open(o Options) (_ *Log, err error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
 	l := &Log{opt: o, turn: make(chan struct{}, 1)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.closeVFS())
+		}
+	}()
 	meta, err := openMeta(o.VFS, o.Dir)
 	if err != nil {
 		return nil, err
@@ -194,8 +198,16 @@ func (l *Log) Close() error {
 	if last > 0 {
 		err = errors.Join(err, l.meta.acknowledge(last))
 	}
-	if err = errors.Join(err, l.meta.Close()); err != nil {
+	if err = errors.Join(err, l.meta.Close(), l.closeVFS()); err != nil {
 		return fmt.Errorf("close log: %w", err)
+	}
+	return nil
+}
+
+// closeVFS ends what the operating system's files need besides the files.
+func (l *Log) closeVFS() error {
+	if own, ok := l.opt.VFS.(*osFiles); ok {
+		return own.close()
 	}
 	return nil
 }

@@ -2,38 +2,12 @@ package wal
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"sync"
 
-	"github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/types"
 )
-
-// osFiles are the operating system's files. raft-wal's own version fsyncs the
-// folder only through the handle that created a file: when the process ends
-// before the first write, the entry of that file would never be made durable.
-type osFiles struct{ *fs.FS }
-
-func (o osFiles) OpenWriter(dir, name string) (types.WritableFile, error) {
-	f, err := o.FS.OpenWriter(dir, name)
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(f.Sync(), syncDir(dir)); err != nil {
-		return nil, errors.Join(&syncError{err}, f.Close())
-	}
-	return f, nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("open log folder: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
 
 // files passes everything on to a VFS. It knows which files are open, because
 // raft-wal forgets those of an Open that fails half-way; it tells errors of fsync

@@ -1,0 +1,77 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/hashicorp/raft-wal/fs"
+	"github.com/hashicorp/raft-wal/types"
+)
+
+// osFiles are the operating system's files. raft-wal's own version fsyncs the
+// folder only through the handle that created a file: when the process ends
+// before the first write, the entry of that file would never be made durable.
+type osFiles struct {
+	*fs.FS
+	syncer *syncer
+}
+
+func newOSFiles() *osFiles { return &osFiles{fs.New(), new(syncer)} }
+
+// Create implements types.VFS. The first Sync of the file is raft-wal's, which
+// covers all that the file system knows of the file, and the folder.
+func (o *osFiles) Create(dir, name string, size uint64) (types.WritableFile, error) {
+	w, err := o.FS.Create(dir, name, size)
+	if err != nil {
+		return nil, err
+	}
+	created, ok := w.(*fs.File)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("create %s: file is a %T", name, w), w.Close())
+	}
+	return &osFile{File: &created.File, syncer: o.syncer, first: created.Sync}, nil
+}
+
+// OpenWriter implements types.VFS.
+func (o *osFiles) OpenWriter(dir, name string) (types.WritableFile, error) {
+	w, err := o.FS.OpenWriter(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(w.Sync(), syncDir(dir)); err != nil {
+		return nil, errors.Join(&syncError{err}, w.Close())
+	}
+	f, ok := w.(*os.File)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("open %s: file is a %T", name, w), w.Close())
+	}
+	return &osFile{File: f, syncer: o.syncer}, nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("open log folder: %w", err)
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (o *osFiles) close() error { return o.syncer.close() }
+
+// osFile is a file that one caller at a time writes and syncs.
+type osFile struct {
+	*os.File
+	syncer *syncer
+	first  func() error // the next Sync, once
+}
+
+// Sync implements types.WritableFile. Times of the file are not made durable, all
+// that is needed to read it is.
+func (f *osFile) Sync() error {
+	if first := f.first; first != nil {
+		f.first = nil
+		return first()
+	}
+	return f.syncer.sync(f.File)
+}

@@ -1,0 +1,73 @@
+package wal
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// threads counts the threads of this process that serve a syncer.
+func threads(t *testing.T) (n int) {
+	names, err := filepath.Glob("/proc/self/task/*/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if text, err := os.ReadFile(name); err == nil && strings.TrimSpace(string(text)) == "fdatasync" {
+			n++
+		}
+	}
+	return n
+}
+
+func TestSyncer(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	defer writer.Close()
+	var s syncer
+	var wg sync.WaitGroup
+	for range 8 {
+		f, err := os.Create(filepath.Join(t.TempDir(), "f"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		wg.Go(func() {
+			for range 20 {
+				if err := s.sync(f); err != nil {
+					t.Error(err)
+				}
+				if err := s.sync(writer); !errors.Is(err, syscall.EINVAL) { // each gets its own answer
+					t.Errorf("fdatasync of a pipe: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.sync(writer); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("after close: %v", err)
+	}
+}
+
+func TestLogEndsItsThread(t *testing.T) {
+	for range 5 {
+		l := mustOpen(t, Options{Dir: t.TempDir()})
+		mustAppend(t, l, "a")
+		mustAppend(t, l, "b")
+		mustClose(t, l)
+	}
+	for threads(t) > 0 { // the last ones may be about to end
+		runtime.Gosched()
+	}
+}
