@@ -85,8 +85,8 @@ postfix: ## let a real Postfix deliver replies over LMTP on loopback (needs root
 bench-setup: ## install chDB, ClickHouse within a process, as locked: a peer of bench kpi and bench bulk
 	@npm install --no-save --prefix bench/peers --no-audit --no-fund --loglevel=error
 
-bench: build ## measure ingest, freshness, flush, commit (figures go into ARCHITECTURE.md)
-	@for b in pixel bulk fresh restart kpi; do bin/mailwake bench $$b --report bench/reports; done
+bench: build ## measure everything and regenerate bench/reports (45 minutes; figures go into ARCHITECTURE.md)
+	@bin/mailwake bench all --report bench/reports
 	go test -run '^$$' -bench . -benchmem ./engine/... ./ingest/... ./query
 
 clean: ## remove what was built

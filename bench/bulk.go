@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -99,21 +98,32 @@ func (b *bulkBench) bodies(f bulkForm) (bodies [][]byte, err error) {
 	return bodies, err
 }
 
+// started starts a server on a new data folder that knows the emails and people of
+// the plan, and starts no maintenance by itself.
+func (b *bulkBench) started(ctx context.Context, dir string) (n *node, err error) {
+	if n, err = b.o.mailwake(ctx, dir); err != nil {
+		return nil, err
+	}
+	if b.sheet.Machine, err = machineOf(dir); err == nil {
+		err = errors.Join(n.api.createOrg(ctx), n.api.maintenance(ctx, "pause"), n.api.register(ctx, b.plan, b.say))
+	}
+	if err == nil {
+		b.sent, err = n.api.countAll(ctx)
+	}
+	if err != nil {
+		err = n.Explain(err)
+		n.kill()
+		return nil, err
+	}
+	return n, nil
+}
+
 func (b *bulkBench) run(ctx context.Context, dir string) error {
-	n, err := b.o.mailwake(ctx, dir)
+	n, err := b.started(ctx, dir)
 	if err != nil {
 		return err
 	}
 	defer n.kill()
-	if b.sheet.Machine, err = machineOf(dir); err != nil {
-		return err
-	}
-	if err := errors.Join(n.api.createOrg(ctx), n.api.maintenance(ctx, "pause"), n.api.register(ctx, b.plan, b.say)); err != nil {
-		return n.Explain(err)
-	}
-	if b.sent, err = n.api.countAll(ctx); err != nil {
-		return n.Explain(err)
-	}
 	for _, f := range bulkForms {
 		b.say.step("%s: making bodies", f.name)
 		bodies, err := b.bodies(f)
@@ -208,80 +218,6 @@ func (b *bulkBench) send(ctx context.Context, n *node, f bulkForm, bodies [][]by
 	b.sheet.add(f.name, durablePerCore, float64(rows)/(durable.CPU-before.CPU).Seconds(), "/s")
 	b.sheet.add(f.name, storedPerCore, float64(rows)/(after.CPU-before.CPU).Seconds(), "/s")
 	b.sheet.add(f.name, "bytes per event", float64(len(bodies[0]))/bulkRows, "B")
-	return nil
-}
-
-// againstChDB lets ClickHouse insert the same bodies from files.
-func (b *bulkBench) againstChDB(ctx context.Context, dir string) error {
-	p, err := b.o.chdb(ctx, filepath.Join(dir, "clickhouse"))
-	if errors.Is(err, errAbsent) {
-		b.sheet.peer("ClickHouse", "absent: "+err.Error())
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { _ = p.close() }() // all its answers were read
-	version, err := p.sql("SELECT version() AS v")
-	if err != nil {
-		return err
-	}
-	b.sheet.peer("ClickHouse", "chDB "+field(version.Text, "v")+", the same bodies as uncompressed files of "+number(bulkRows)+
-		" rows, an INSERT each into a MergeTree sorted and partitioned as mailwake's tables are; no fsync, which is its default; it neither classifies user agents nor asks for consent")
-	for _, f := range bulkForms {
-		if f.encoding != "" {
-			continue
-		}
-		b.say.step("ClickHouse: %s", f.name)
-		if err := b.insert(p, f, dir); err != nil {
-			return fmt.Errorf("ClickHouse: %s: %w", f.name, err)
-		}
-	}
-	return nil
-}
-
-func (b *bulkBench) insert(p *peer, f bulkForm, dir string) error {
-	bodies, err := b.bodies(f)
-	if err != nil {
-		return err
-	}
-	const columns = "occurred_at, kind, email_id, recipient_id, component, user_agent, actor"
-	structure, format := "occurred_at Int64, kind String, email_id Int64, recipient_id Int64, component Int32, user_agent Nullable(String), actor Nullable(String)", "JSONEachRow"
-	at := "fromUnixTimestamp64Micro(occurred_at, 'UTC')"
-	if f.format == formatArrow {
-		structure, format = "occurred_at DateTime64(6, 'UTC'), kind LowCardinality(String), email_id Int64, recipient_id Int64, component Int32, user_agent LowCardinality(Nullable(String)), actor LowCardinality(Nullable(String))", "ArrowStream"
-		at = "occurred_at"
-	}
-	if err := p.all("DROP TABLE IF EXISTS rows SYNC", `CREATE TABLE rows (occurred_at DateTime64(6, 'UTC'), kind LowCardinality(String), email_id Int64, recipient_id Int64,
-  component Int32, user_agent LowCardinality(Nullable(String)), actor LowCardinality(Nullable(String)))
-ENGINE = MergeTree PARTITION BY toYYYYMM(occurred_at) ORDER BY (email_id, recipient_id, occurred_at)`); err != nil {
-		return err
-	}
-	path := filepath.Join(dir, "body")
-	statement := fmt.Sprintf("INSERT INTO rows (%s) SELECT %s, kind, email_id, recipient_id, component, user_agent, actor FROM file('%s', %s, $$%s$$)", columns, at, path, format, structure)
-	var seconds, cpu float64
-	var inserts int
-	for i := 0; seconds < b.o.Duration.Seconds(); i++ {
-		if err := os.WriteFile(path, bodies[i%len(bodies)], 0o600); err != nil {
-			return err
-		}
-		a, err := p.sql(statement)
-		if err != nil {
-			return err
-		}
-		if i > 0 { // the first one warms up
-			seconds, cpu, inserts = seconds+a.Seconds, cpu+a.CPU, inserts+1
-		}
-	}
-	count, err := p.sql("SELECT count() AS n FROM rows")
-	if err != nil {
-		return err
-	}
-	if want := fmt.Sprint((inserts + 1) * bulkRows); field(count.Text, "n") != want {
-		return fmt.Errorf("%s rows are stored of %s", field(count.Text, "n"), want)
-	}
-	b.sheet.add(f.name, "ClickHouse, events/s", float64(inserts)*bulkRows/seconds, "/s")
-	b.sheet.add(f.name, insertedPerCore, float64(inserts)*bulkRows/cpu, "/s")
 	return nil
 }
 

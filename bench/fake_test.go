@@ -218,9 +218,12 @@ func (f *fake) count(of func(recipient int) bool) int {
 func fakeMain(args []string, flaws string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	if args[0] == "worker" {
+	switch args[0] {
+	case "worker":
 		<-ctx.Done()
 		return nil
+	case "-c":
+		return fakeNginx(ctx, args[1])
 	}
 	f := newFake(flaws)
 	public, err := net.Listen("tcp", "127.0.0.1:0")
@@ -275,6 +278,21 @@ func fakeMain(args []string, flaws string) error {
 	}
 	text, err := json.Marshal(f)
 	return errors.Join(err, os.WriteFile(state, text, 0o600))
+}
+
+// fakeNginx answers where the configuration says, without a log.
+func fakeNginx(ctx context.Context, conf string) error {
+	text, err := os.ReadFile(conf)
+	if err != nil {
+		return err
+	}
+	at, err := net.Listen("tcp", regexp.MustCompile(`listen (\S+) `).FindStringSubmatch(string(text))[1])
+	if err != nil {
+		return err
+	}
+	go func() { _ = http.Serve(at, http.HandlerFunc(newFake("").pixel)) }()
+	<-ctx.Done()
+	return nil
 }
 
 // fakeSetup measures the fake binary with a load that is over soon.

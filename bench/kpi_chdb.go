@@ -5,7 +5,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -88,9 +87,6 @@ var sqlParam = regexp.MustCompile(`\$(\w+)`)
 // catalogue's default for how many rows there may be.
 func clickhouseKPI(a asked) (string, error) {
 	text, err := clickhouseFiles.ReadFile("peers/clickhouse/" + a.name + ".sql")
-	if errors.Is(err, os.ErrNotExist) {
-		return "", errNotAsked
-	}
 	defaults := map[string]string{"limit": "100", "window": "30", "weeks": "12"}
 	if a.name == "email_list" {
 		defaults["limit"] = "50"

@@ -34,9 +34,9 @@ type peerAnswer struct {
 	Error   string  `json:"error"`
 }
 
-func startPeer(ctx context.Context, name, dir, program string, args ...string) (*peer, error) {
+func (s *Setup) startPeer(ctx context.Context, name, dir, program string, args ...string) (*peer, error) {
 	p := &peer{name: name, cmd: exec.CommandContext(ctx, program, args...), said: &output{}}
-	p.cmd.Dir, p.cmd.Env, p.cmd.Stderr = dir, inherited(), p.said
+	p.cmd.Dir, p.cmd.Env, p.cmd.Stderr = dir, append(inherited(), s.Env...), p.said
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd.Cancel = func() error { return syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) }
 	p.cmd.WaitDelay = killWait
@@ -97,7 +97,7 @@ func (s *Setup) chdb(ctx context.Context, dir string) (*peer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("chDB needs node, which %w", errAbsent)
 	}
-	return startPeer(ctx, "chDB", s.Peers, node, "chdb.mjs", dir)
+	return s.startPeer(ctx, "chDB", s.Peers, node, "chdb.mjs", dir)
 }
 
 // sql runs a statement on chDB.
@@ -118,7 +118,7 @@ func (p *peer) all(statements ...string) error {
 // duckdb starts DuckDB over Parquet files: this very program with nothing of the
 // server around the engine.
 func (s *Setup) duckdb(ctx context.Context, files []string, catalog string) (*peer, error) {
-	p, err := startPeer(ctx, "DuckDB", "", s.Binary, "bench", "duckdb")
+	p, err := s.startPeer(ctx, "DuckDB", "", s.Binary, "bench", "duckdb")
 	if err != nil {
 		return nil, err
 	}

@@ -79,6 +79,19 @@ func checkReport(t *testing.T, r Report, words, keys []string) {
 	}
 }
 
+func TestPixelBesideNginx(t *testing.T) {
+	o := pixelOptions(t, "")
+	o.Rounds, o.Nginx = 1, o.Binary
+	r, err := Pixel(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.NginxAbsent != "" || r.Nginx == nil || len(r.Nginx.Rounds) != 1 || r.Nginx.PerSecond <= 0 {
+		t.Errorf("nginx: %+v, absent: %q", r.Nginx, r.NginxAbsent)
+	}
+	checkReport(t, &r, []string{"nginx with access log, median", "mailwake over nginx"}, nil)
+}
+
 func TestPixelFlaws(t *testing.T) {
 	for flaws, want := range map[string]string{
 		"lose=10":   "opens are stored",
@@ -147,6 +160,18 @@ func TestRefusals(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "answers were not 200") {
 		t.Errorf("soak: %v", err)
 	}
+}
+
+// Nothing but the registry stands behind Decide, so that it needs no server.
+func TestDecide(t *testing.T) {
+	s, err := Decide(t.Context(), DecideOptions{Setup: fakeSetup(t, ""), People: 300, Decisions: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.value(decideTime, "mailwake") <= 0 || s.value(decideTime, "map") <= 0 || s.Ratio <= 0 || len(s.Checks) != 2 {
+		t.Errorf("%+v", s)
+	}
+	checkReport(t, &s, []string{"one decision", "allocations of a decision"}, []string{"ratio"})
 }
 
 func TestFreshMiss(t *testing.T) {

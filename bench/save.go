@@ -24,7 +24,8 @@ var saved = []struct {
 	make func() Report
 }{
 	{"pixel", func() Report { return &PixelReport{} }}, {"bulk", newSheet}, {"fresh", func() Report { return &FreshReport{} }},
-	{"restart", newSheet}, {"kpi", newSheet}, {"soak", func() Report { return &SoakReport{} }},
+	{"flush", newSheet}, {"compact", newSheet}, {"restart", newSheet}, {"kpi", newSheet}, {"sql", func() Report { return &ReadersReport{} }},
+	{"decide", newSheet}, {"soak", func() Report { return &SoakReport{} }},
 }
 
 func newSheet() Report { return &Sheet{} }

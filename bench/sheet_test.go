@@ -90,19 +90,12 @@ func TestSameRows(t *testing.T) {
 	}
 }
 
-// Each KPI that ClickHouse is asked for is asked by all its parameters.
+// ClickHouse is asked for each KPI, by all its parameters.
 func TestClickHouseKPIs(t *testing.T) {
-	asked := 0
 	for _, a := range catalogue(planned(t, World{Seed: 1, Events: 10_000})) {
 		text, err := clickhouseKPI(a)
-		if err == nil && strings.Contains(text, "$") {
-			t.Errorf("%s: a parameter is left: %s", a.name, text)
+		if err != nil || strings.Contains(text, "$") {
+			t.Errorf("%s: %v, or a parameter is left: %s", a.name, err, text)
 		}
-		if err == nil {
-			asked++
-		}
-	}
-	if asked < 10 {
-		t.Errorf("%d KPIs", asked)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -56,22 +57,32 @@ func (e *Engine) Flush(ctx context.Context, org event.OrgID) error {
 
 // flushOnce commits up to maxFlushRows of v's tail and returns how many.
 func (e *Engine) flushOnce(ctx context.Context, t *tail, v *View) (int, error) {
+	begun := time.Now()
+	done := func(step int) {
+		now := time.Now()
+		e.counts.steps[step].Add(int64(now.Sub(begun)))
+		begun = now
+	}
 	g := gather(v)
 	if g.Len() == 0 {
 		return 0, nil
 	}
+	done(stepGather)
 	var files []lake.File
 	for batch := range g.Batches {
+		done(stepSort)
 		f, err := t.table.Write(ctx, batch)
 		batch.Release()
 		if err != nil {
 			return 0, fmt.Errorf("write: %w", err)
 		}
 		files = append(files, f)
+		done(stepWrite)
 	}
 	if _, err := t.table.Commit(ctx, lake.Change{Add: files, Node: e.node, Mark: g.mark}); err != nil {
 		return 0, fmt.Errorf("commit: %w", err)
 	}
+	done(stepCommit)
 	e.capture(t) // drops what the commit holds
 	e.counts.flushed.Add(int64(g.Len()))
 	e.counts.flushes.Add(1)

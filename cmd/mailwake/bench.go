@@ -17,6 +17,10 @@ type benchCmd struct {
 	Bulk     benchBulkCmd     `cmd:"" help:"Durable events per second through the bulk door, beside ClickHouse inserting the same rows."`
 	KPI      benchKPICmd      `cmd:"" name:"kpi" help:"Each KPI beside DuckDB over the same files and ClickHouse over the same rows."`
 	Soak     benchSoakCmd     `cmd:"" help:"Memory and exactness over minutes of load."`
+	Flush    benchFlushCmd    `cmd:"" help:"From the log into a table, beside ClickHouse writing the same rows as sorted Parquet."`
+	Compact  benchCompactCmd  `cmd:"" help:"Merging the files of many small flushes, beside ClickHouse merging parts."`
+	Decide   benchDecideCmd   `cmd:"" help:"Asking for consent: time, memory, how soon a change is obeyed."`
+	All      benchAllCmd      `cmd:"" help:"All of them but compare, one after another, as regenerates every report."`
 	Restart  benchRestartCmd  `cmd:"" help:"Restart with an unflushed log, and what its flush costs."`
 	Compare  benchCompareCmd  `cmd:"" help:"Hold two reports against each other."`
 	DuckDB   benchDuckCmd     `cmd:"" name:"duckdb" hidden:"" help:"Answer KPIs with DuckDB alone."`

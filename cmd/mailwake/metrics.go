@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"mailwake/engine"
 	"mailwake/engine/blob"
 )
 
@@ -23,6 +24,9 @@ func metrics(st *stack) *prometheus.Registry {
 	count("events_flushed_total", "Events committed to tables.", nil, func() float64 { return float64(eng.Stats().Flushed) })
 	count("flushes_total", "Flushes committed.", nil, func() float64 { return float64(eng.Stats().Flushes) })
 	count("flush_failures_total", "Flushes that failed and are tried again.", nil, func() float64 { return float64(eng.Stats().FlushFailures) })
+	for i, step := range engine.FlushSteps {
+		count("flush_seconds_total", "Time spent in the steps of flushes.", prometheus.Labels{"step": step}, func() float64 { return eng.Stats().FlushTime[i].Seconds() })
+	}
 	gauge("log_bytes", "Bytes of log not yet trimmed.", func() float64 { return float64(eng.Stats().LogBytes) })
 	gauge("tail_rows", "Events not yet in a table.", func() float64 { return float64(eng.Stats().TailRows) })
 	gauge("tail_age_seconds", "Age of the oldest event not yet in a table.", func() float64 { return eng.Stats().TailAge.Seconds() })
