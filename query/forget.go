@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"mailwake/engine/event"
+	"mailwake/query/rollup"
 )
 
 // Forget drops everything that this process and its workers hold of the
@@ -79,4 +81,33 @@ func (w *workers) forget(org event.OrgID) {
 	for _, p := range idle {
 		p.kill("what it holds was removed")
 	}
+}
+
+// SearchRollups looks through every rollup that is kept of the organisation, in use
+// or not, for recipients who are wanted, and returns the files that have some. One
+// that cannot be read is returned as well; one that is being written is of a data
+// file in use, and Forget removes what an earlier process left half-written.
+func (db *DB) SearchRollups(org event.OrgID, wanted func(event.RecipientID) bool) (searched int, holding []string, err error) {
+	dir := db.opts.rollupDir(org)
+	if dir == "" {
+		return 0, nil, nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return 0, nil, fmt.Errorf("search rollups: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), rollup.PartPrefix) {
+			continue
+		}
+		found, err := rollup.Holds(filepath.Join(dir, e.Name()), wanted)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // went away meanwhile
+		}
+		searched++
+		if found || err != nil {
+			holding = append(holding, e.Name())
+		}
+	}
+	return searched, holding, nil
 }

@@ -23,6 +23,10 @@ type Removals struct {
 	// Forget drops what queries hold of an organisation in memory, and what they keep
 	// of files that are not in its table.
 	Forget func(context.Context, event.OrgID) error
+	// Rollups looks through all that queries keep on disk of an organisation for
+	// recipients who are wanted, and returns the files that hold some; nil: nothing is
+	// kept.
+	Rollups func(org event.OrgID, wanted func(event.RecipientID) bool) (searched int, holding []string, err error)
 	// Flush moves what is buffered of an organisation into its table.
 	Flush  func(context.Context, event.OrgID) error
 	Signer *Signer

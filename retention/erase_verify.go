@@ -18,12 +18,13 @@ import (
 
 // ErasureVerified says what a verification searched and where it found something.
 type ErasureVerified struct {
-	Blobs  int      `json:"blobs" doc:"Blobs of the organisation searched: data files decoded, manifests, metadata, attachments."`
-	Rows   int64    `json:"rows" doc:"Rows of data files looked at."`
-	Files  int      `json:"files" doc:"Files of the server's folder searched: registry, log, catalog, caches."`
-	Bytes  int64    `json:"bytes"`
-	Found  []string `json:"found" doc:"Where something is left; empty when nothing is."`
-	Copies int      `json:"copies" doc:"Versions, snapshots and soft-deleted copies that the storage account keeps; they cannot be searched."`
+	Blobs   int      `json:"blobs" doc:"Blobs of the organisation searched: data files decoded, manifests, metadata, attachments."`
+	Rows    int64    `json:"rows" doc:"Rows of data files looked at."`
+	Rollups int      `json:"rollups" doc:"Rollups of data files searched, decoded."`
+	Files   int      `json:"files" doc:"Files of the server's folder searched: registry, log, catalog, caches."`
+	Bytes   int64    `json:"bytes"`
+	Found   []string `json:"found" doc:"Where something is left; empty when nothing is."`
+	Copies  int      `json:"copies" doc:"Versions, snapshots and soft-deleted copies that the storage account keeps; they cannot be searched."`
 }
 
 // VerifyErasure searches everything again for what an erasure removed: rows of its
@@ -56,7 +57,7 @@ func (k *Keeper) VerifyErasure(ctx context.Context, org event.OrgID, id registry
 	for _, table := range traces.Records {
 		v.found("registry: " + table)
 	}
-	for _, part := range []func() error{func() error { return v.blobs(ctx, o) }, func() error { return v.folder(ctx, r.Dir) }, func() error { return v.copies(ctx, o) }} {
+	for _, part := range []func() error{func() error { return v.blobs(ctx, o) }, func() error { return v.rollups(org) }, func() error { return v.folder(ctx, r.Dir) }, func() error { return v.copies(ctx, o) }} {
 		if err := part(); err != nil {
 			return nil, err
 		}
@@ -140,6 +141,20 @@ func (v *verifying) parquet(ctx context.Context, f lake.File) (found bool, err e
 			}
 		}
 	}
+}
+
+// rollups searches what queries keep of data files: numbers of recipients, encoded.
+func (v *verifying) rollups(org event.OrgID) (err error) {
+	search := v.k.opts.Removals.Rollups
+	if search == nil {
+		return nil
+	}
+	n, holding, err := search(org, func(r event.RecipientID) bool { return v.c.has(int64(r)) })
+	v.out.Rollups = n
+	for _, name := range holding {
+		v.found("rollup: " + name)
+	}
+	return err
 }
 
 // stream searches all of r, across the borders of what is read at a time.

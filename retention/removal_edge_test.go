@@ -132,6 +132,14 @@ func TestVerifyErasure(t *testing.T) {
 	if found := verify("acme shared file 1"); len(found) != 1 || !strings.Contains(found[0], "attachments/") {
 		t.Errorf("a text in an attachment is not found: %q", found)
 	}
+	b.rolled = []event.RecipientID{e.Recipients[0]}
+	if found := verify(); !slices.Equal(found, []string{"rollup: kept"}) {
+		t.Errorf("a rollup with the person is not found: %q", found)
+	}
+	b.rolled = []event.RecipientID{1000}
+	if found := verify(); len(found) > 0 {
+		t.Errorf("a rollup without the person is found: %q", found)
+	}
 	at := event.At(b.now) // as a restored backup would bring back
 	must(t, b.eng.Append(t.Context(), []event.Interaction{{Org: o.ID, OccurredAt: at, ReceivedAt: at, Kind: event.Open, Email: 1, Recipient: e.Recipients[0]}}))
 	if found := verify(); len(found) != 1 {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,7 @@ type estate struct {
 	eng    *engine.Engine
 	keep   *Keeper
 	forgot int
+	rolled []event.RecipientID // whom a rollup holds
 }
 
 func stores(t *testing.T, test func(*testing.T, blob.Store)) {
@@ -75,7 +77,13 @@ func (b *estate) open() {
 	must(b.t, err)
 	b.keep, err = New(Options{Lake: b.lake, Registry: b.reg, Now: b.clock, Removals: &Removals{
 		Registry: b.reg, Store: b.faults, Shred: b.eng.Shred, DropTail: b.eng.Drop, Flush: b.eng.Flush, Dir: b.dir, Signer: b.signer,
-		Forget:   func(context.Context, event.OrgID) error { b.forgot++; return nil },
+		Forget: func(context.Context, event.OrgID) error { b.forgot++; return nil },
+		Rollups: func(_ event.OrgID, wanted func(event.RecipientID) bool) (int, []string, error) {
+			if slices.ContainsFunc(b.rolled, wanted) {
+				return 1, []string{"kept"}, nil
+			}
+			return 1, nil, nil
+		},
 		Patience: 50 * time.Millisecond, OrphanAge: time.Nanosecond,
 	}})
 	must(b.t, err)

@@ -27,7 +27,7 @@ func (s *server) removals() (*retention.Removals, error) {
 		return nil, err
 	}
 	return &retention.Removals{
-		Registry: n.registry, Store: n.store, Shred: eng.Shred, DropTail: eng.Drop, Flush: eng.Flush, Forget: s.stack.query.Forget,
+		Registry: n.registry, Store: n.store, Shred: eng.Shred, DropTail: eng.Drop, Flush: eng.Flush, Forget: s.stack.query.Forget, Rollups: s.stack.query.SearchRollups,
 		Signer: signer, Dir: s.store.Data,
 	}, nil
 }
@@ -145,7 +145,7 @@ func (c *eraseCmd) verify(ctx context.Context, client *client, out io.Writer) er
 	if err := client.get(ctx, http.MethodPost, path, nil, retention.Texts{Texts: c.Text}, &v); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "searched %d blobs with %d rows and %d files of the server, %d bytes\n", v.Blobs, v.Rows, v.Files, v.Bytes)
+	fmt.Fprintf(out, "searched %d blobs with %d rows, %d rollups, and %d files of the server, %d bytes\n", v.Blobs, v.Rows, v.Rollups, v.Files, v.Bytes)
 	if v.Copies > 0 {
 		fmt.Fprintf(out, "the storage account keeps %d copies that cannot be searched\n", v.Copies)
 	}

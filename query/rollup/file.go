@@ -49,12 +49,26 @@ const footerBytes = 8 + 4 + 4 + len(magic)
 
 // Open opens the rollup of source at path. ErrDamaged or os.ErrNotExist if there
 // is none that is whole, of this version, and of source.
-func Open(path string, source Source) (f *File, err error) {
+func Open(path string, source Source) (*File, error) {
+	f, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	if filepath.Base(source.Path) != f.Source.Path || source.Bytes != f.Source.Bytes {
+		return nil, errors.Join(ErrDamaged, f.Close())
+	}
+	f.Source = source
+	return f, nil
+}
+
+// open opens the rollup at path, whatever data file it is of: Source has the name
+// of that without its folder.
+func open(path string) (f *File, err error) {
 	file, err := os.Open(path) //nolint:gosec // the caller's folder
 	if err != nil {
 		return nil, fmt.Errorf("open rollup: %w", err)
 	}
-	f = &File{Source: source, file: file}
+	f = &File{file: file}
 	opened := f // a return of an error sets f to nil
 	defer func() {
 		if err != nil {
@@ -66,8 +80,8 @@ func Open(path string, source Source) (f *File, err error) {
 		return nil, err
 	}
 	r := &reader{buf: index}
-	name := r.text()
-	bytes := r.number()
+	f.Source.Path = r.text()
+	f.Source.Bytes = r.number()
 	f.Rows = r.number()
 	for range r.count() {
 		if f.shapes = append(f.shapes, r.shape()); r.bad {
@@ -78,7 +92,7 @@ func Open(path string, source Source) (f *File, err error) {
 		s.read(r)
 	}
 	f.readEmails(r)
-	if r.bad || len(r.buf) > 0 || name != filepath.Base(source.Path) || bytes != source.Bytes {
+	if r.bad || len(r.buf) > 0 {
 		return nil, ErrDamaged
 	}
 	return f, nil
