@@ -28,6 +28,9 @@ func (c *Counts) add(o Counts) {
 
 // cull decides which rows a rewrite leaves out.
 type cull struct {
+	policy *Policy // what it is made of
+	at     time.Time
+
 	before  event.Micros // rows that occurred earlier go; 0: none does
 	agents  event.Micros // user agents of rows that occurred earlier go
 	marked  []uint64     // bit set of the recipients in refused
@@ -44,7 +47,7 @@ type standing struct {
 
 // cull returns the decision at now.
 func (p *Policy) cull(now time.Time) *cull {
-	c := &cull{agents: event.At(now) - days(agentDays), refused: map[event.RecipientID]standing{}}
+	c := &cull{policy: p, at: now, agents: event.At(now) - days(agentDays), refused: map[event.RecipientID]standing{}}
 	if before, limited := p.oldest(now); limited {
 		c.before = before
 	}

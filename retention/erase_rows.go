@@ -60,7 +60,7 @@ func (x *erasing) rewrite(ctx context.Context, files []lake.File, out *RowsFound
 	g.SetLimit(eraseWorkers)
 	for i := range files {
 		g.Go(func() (err error) {
-			written[i], counts[i], err = merge(gctx, x.k.opts.Lake, x.s.table, files[i:i+1], x.cull, x.k.opts.FileBytes, func(int64) {})
+			written[i], counts[i], err = x.k.workshop(false).merge(gctx, x.k.opts.Lake, x.s.table, files[i:i+1], x.cull, x.k.opts.FileBytes, func(int64) {})
 			return err
 		})
 	}

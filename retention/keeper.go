@@ -47,6 +47,10 @@ type Options struct {
 	// neither is done.
 	Removals *Removals
 
+	// Worker is the command of a program that calls RunWorker, by which files are
+	// rewritten; empty: this process does it, which is for tests.
+	Worker []string
+
 	MinMerge  int   // see Policy
 	FullBytes int64 // see Policy
 	FileBytes int64 // size of merged files; default 256 MiB

@@ -21,7 +21,7 @@ var rowGroup = lake.RowGroupRows
 type merger struct {
 	texts  *lake.Texts
 	inputs []*input // a heap by the next row
-	out    *lake.Writer
+	out    *lake.Encoder
 	rows   lake.Rows // to be written
 	labels *labels
 	kinds  *kinds
@@ -35,34 +35,6 @@ type input struct {
 	reader *lake.Reader
 	rows   lake.Rows
 	at     int // next row
-}
-
-// merge writes the rows of files that c keeps through w.
-func merge(ctx context.Context, l *lake.Lake, t *lake.Table, files []lake.File, c *cull, fileBytes int64, told func(int64)) (out []lake.File, counts Counts, err error) {
-	texts := lake.NewTexts()
-	w := t.NewWriter(texts, lake.WriterOptions{Rules: Rules, FileBytes: fileBytes})
-	defer w.Abort()
-	m := &merger{texts: texts, out: w, group: rowGroup, cull: c, labels: newLabels(texts), kinds: newKinds(texts), told: told}
-	defer func() {
-		for _, in := range m.inputs {
-			err = errors.Join(err, in.reader.Close())
-		}
-		if err != nil {
-			err = errors.Join(err, t.Discard(ctx, w.Written()))
-		}
-	}()
-	for _, f := range files {
-		reader, err := l.Reader(ctx, f, texts)
-		if err != nil {
-			return nil, m.counts, err
-		}
-		m.inputs = append(m.inputs, &input{reader: reader})
-	}
-	if err := m.run(ctx); err != nil {
-		return nil, m.counts, err
-	}
-	out, err = w.Finish(ctx)
-	return out, m.counts, err
 }
 
 // run moves all rows.

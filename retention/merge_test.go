@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -24,6 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	asWorker(os.Args)
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"))
 }
 
@@ -168,7 +170,7 @@ func TestMerge(t *testing.T) {
 			if r.IntN(3) == 0 {
 				p.Erased = []event.RecipientID{event.RecipientID(1 + r.IntN(5))}
 			}
-			out, counts, err := merge(t.Context(), l, tbl, files, p.cull(now), []int64{0, 50_000}[r.IntN(2)], func(int64) {})
+			out, counts, err := workshop{}.merge(t.Context(), l, tbl, files, p.cull(now), []int64{0, 50_000}[r.IntN(2)], func(int64) {})
 			must(t, err)
 			slices.SortFunc(all, order)
 			judge(all)
@@ -263,7 +265,7 @@ func BenchmarkMerge(b *testing.B) {
 	var size int64
 	b.ReportAllocs()
 	for b.Loop() {
-		out, counts, err := merge(b.Context(), l, tbl, files, p.cull(july.AddDate(0, 0, 70)), 0, func(int64) {})
+		out, counts, err := workshop{}.merge(b.Context(), l, tbl, files, p.cull(july.AddDate(0, 0, 70)), 0, func(int64) {})
 		must(b, err)
 		if counts.Written != rows {
 			b.Fatalf("%+v", counts)

@@ -107,7 +107,7 @@ func (k *Keeper) plan(ctx context.Context, s *subject) ([]Rewrite, *Policy, erro
 // rewrite replaces the files of r by a merge of them, in one commit.
 func (k *Keeper) rewrite(ctx context.Context, s *subject, r *Rewrite, p *Policy) (Counts, error) {
 	k.progress(0, r.Rows())
-	out, counts, err := merge(ctx, k.opts.Lake, s.table, r.Files, p.cull(k.opts.Now()), k.opts.FileBytes, func(done int64) { k.progress(done, r.Rows()) })
+	out, counts, err := k.workshop(true).merge(ctx, k.opts.Lake, s.table, r.Files, p.cull(k.opts.Now()), k.opts.FileBytes, func(done int64) { k.progress(done, r.Rows()) })
 	if err != nil {
 		return counts, fmt.Errorf("rewrite %d files: %w", len(r.Files), err)
 	}
@@ -122,6 +122,10 @@ func (k *Keeper) rewrite(ctx context.Context, s *subject, r *Rewrite, p *Policy)
 	}
 	return counts, nil
 }
+
+// workshop is where this Keeper's merges are worked out: those that somebody waits
+// for do not give way.
+func (k *Keeper) workshop(giveWay bool) workshop { return workshop{k.opts.Worker, giveWay} }
 
 // scans remembers which files were found to hold nothing to strike out, by what
 // was looked for.

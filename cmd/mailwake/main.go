@@ -15,7 +15,6 @@ import (
 	"github.com/alecthomas/kong"
 
 	"mailwake/engine/problem"
-	"mailwake/query"
 )
 
 // version is set by the linker for releases.
@@ -49,8 +48,8 @@ const (
 )
 
 func main() {
-	if isWorker(os.Args) {
-		os.Exit(query.RunWorker())
+	if work := workerOf(os.Args); work != nil {
+		os.Exit(work())
 	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -27,8 +27,8 @@ import (
 const asBinary = "MAILWAKE_TEST_AS_BINARY"
 
 func TestMain(m *testing.M) {
-	if isWorker(os.Args) {
-		os.Exit(query.RunWorker())
+	if work := workerOf(os.Args); work != nil {
+		os.Exit(work())
 	}
 	if os.Getenv(asBinary) == "1" {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mailwake/query"
+	"mailwake/retention"
 )
 
 // sqlFlags bound the statements of analysts.
@@ -35,6 +36,18 @@ func (f *sqlFlags) options(logger *slog.Logger) (query.WorkerOptions, error) {
 	}, nil
 }
 
-// isWorker reports a process that the server has started for analysts' SQL. It
-// is no command of people's, and reads no flags, configuration or environment.
-func isWorker(args []string) bool { return len(args) == 2 && args[1] == "worker" }
+// workerOf returns what a process does that the server has started, for analysts'
+// SQL or for a rewrite of files; nil for others. These are no commands of people's,
+// and read no flags, configuration or environment.
+func workerOf(args []string) func() int {
+	if len(args) != 2 {
+		return nil
+	}
+	switch args[1] {
+	case "worker":
+		return query.RunWorker
+	case "rewrite-worker":
+		return retention.RunWorker
+	}
+	return nil
+}

@@ -165,7 +165,7 @@ func keysOf(files []File) map[string]struct{} {
 	return keys
 }
 
-// Discard gives up files that Write or a Writer has stored and no commit has
+// Discard gives up files that Write or a Receiver has stored and no commit has
 // taken: Collect deletes them after its grace, unless the table has them after
 // all. Only their writer knows that nobody will commit them.
 func (t *Table) Discard(ctx context.Context, files []File) error {

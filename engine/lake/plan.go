@@ -30,13 +30,13 @@ type File struct {
 
 	// Bounds of recipient_id: no other recipient's rows are in the file.
 	MinRecipient, MaxRecipient event.RecipientID
-	Rules                      int          // version of the rules applied by a Writer; 0: as flushed
+	Rules                      int          // version of the rules applied by an Encoder's caller; 0: as flushed
 	Agents                     event.Micros // no row older than this day has a user agent; 0: none has
 
 	data iceberg.DataFile // set by Write
 }
 
-// traitsInName finds what the name of a Writer's file says about it: version of
+// traitsInName finds what the name of a Receiver's file says about it: version of
 // rules, and day of the oldest user agent.
 var traitsInName = regexp.MustCompile(`-r(\d{1,4})-a(\d{8}|0)-[0-9a-f]{32}\.parquet$`)
 

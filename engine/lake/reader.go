@@ -54,12 +54,28 @@ func (l *Lake) Columns(ctx context.Context, f File, texts *Texts, longs, textCol
 	return r, nil
 }
 
-func (l *Lake) reader(ctx context.Context, f File, texts *Texts, check bool) (_ *Reader, err error) {
+func (l *Lake) reader(ctx context.Context, f File, texts *Texts, check bool) (*Reader, error) {
 	path, release, err := l.Local(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{path: f.Path, release: release, texts: texts}
+	r, err := openReader(path, f, texts, check)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	r.release = release
+	return r, nil
+}
+
+// OpenReader is Lake.Reader for a process without the lake: path is what Local of
+// the process that has it returned and keeps.
+func OpenReader(path string, f File, texts *Texts) (*Reader, error) {
+	return openReader(path, f, texts, true)
+}
+
+func openReader(path string, f File, texts *Texts, check bool) (_ *Reader, err error) {
+	r := &Reader{path: f.Path, release: func() {}, texts: texts}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.Close())

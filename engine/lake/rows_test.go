@@ -2,6 +2,7 @@ package lake
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -97,7 +98,7 @@ func TestReaderReadsWhatWriteWrote(t *testing.T) {
 			t.Errorf("%s: Write: other rows came back", name)
 		}
 		texts := NewTexts()
-		w := tbl.NewWriter(texts, WriterOptions{Rules: 3})
+		w := newWriter(tbl, texts, EncoderOptions{Rules: 3})
 		for part := range slices.Chunk(in, 30_000) {
 			must(t, w.Write(t.Context(), rowsOf(texts, part)))
 		}
@@ -123,6 +124,22 @@ func TestReaderReadsWhatWriteWrote(t *testing.T) {
 	}
 }
 
+// writer encodes rows to files of a table.
+type writer struct {
+	*Encoder
+	in *Receiver
+}
+
+func newWriter(t *Table, texts *Texts, o EncoderOptions) writer {
+	in := t.Receive()
+	return writer{NewEncoder(in, texts, o), in}
+}
+
+func (w writer) Finish(ctx context.Context) ([]File, error) {
+	err := w.Encoder.Finish(ctx)
+	return w.in.Files(), err
+}
+
 // planned are the files as a process that did not write them sees them.
 func planned(t *testing.T, tbl *Table, want ...File) []File {
 	all, err := plan(t.Context(), tbl.lake.opts.Store, tbl.current.Load().iceberg)
@@ -146,7 +163,7 @@ func TestWriterFiles(t *testing.T) {
 		}
 	}
 	texts := NewTexts()
-	w := tbl.NewWriter(texts, WriterOptions{Rules: 1, FileBytes: 100_000})
+	w := newWriter(tbl, texts, EncoderOptions{Rules: 1, FileBytes: 100_000})
 	for part := range slices.Chunk(in, 4000) {
 		must(t, w.Write(t.Context(), rowsOf(texts, part)))
 	}
@@ -180,12 +197,12 @@ func TestWriterRefuses(t *testing.T) {
 	for name, parts := range map[string][][]event.Interaction{
 		"unsorted": {{in[1], in[0]}}, "unsorted parts": {in[5:], in[:5]}, "two months": {other}, "two months in parts": {other[:9], other[9:]},
 	} {
-		w := tbl.NewWriter(texts, WriterOptions{Rules: 1})
+		w := newWriter(tbl, texts, EncoderOptions{Rules: 1})
 		var err error
 		for _, part := range parts {
 			err = errors.Join(err, w.Write(t.Context(), rowsOf(texts, part)))
 		}
-		w.Abort()
+		must(t, w.in.Close())
 		if !errors.Is(err, ErrBatch) {
 			t.Errorf("%s: %v, want ErrBatch", name, err)
 		}
@@ -253,7 +270,7 @@ func BenchmarkWriter(b *testing.B) {
 	b.ReportAllocs()
 	var size int64
 	for b.Loop() {
-		w := tbl.NewWriter(texts, WriterOptions{Rules: 1})
+		w := newWriter(tbl, texts, EncoderOptions{Rules: 1})
 		must(b, w.Write(b.Context(), rows))
 		files, err := w.Finish(b.Context())
 		must(b, err)

@@ -1,0 +1,121 @@
+package retention
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"mailwake/engine/blob"
+	"mailwake/engine/event"
+	"mailwake/engine/lake"
+	"mailwake/engine/registry"
+)
+
+// asWorker are the test program's processes that work out a merge, or say by which
+// policy of the kernel their threads run.
+func asWorker(args []string) {
+	switch {
+	case len(args) == 2 && args[1] == "rewrite-worker":
+		os.Exit(RunWorker())
+	case len(args) == 2 && args[1] == "give-way":
+		giveWay()
+		tasks, _ := filepath.Glob("/proc/self/task/*/stat")
+		for _, path := range tasks {
+			text, _ := os.ReadFile(path)
+			fields := strings.Fields(string(text)[strings.LastIndexByte(string(text), ')')+1:])
+			fmt.Println(fields[38])
+		}
+		os.Exit(0)
+	}
+}
+
+// TestWorker: a process of its own makes the same files as this one.
+func TestWorker(t *testing.T) {
+	defer func(n int) { rowGroup = n }(rowGroup)
+	rowGroup = 5000
+	l := openLake(t, t.TempDir(), blob.Mem("merge"), nil)
+	tbl, err := l.Table(t.Context(), "acme")
+	must(t, err)
+	r := rand.New(rand.NewPCG(1, 3))
+	var files []lake.File
+	for range 3 {
+		files = append(files, write(t, tbl, drawn(r, 20_000, 3, 50)))
+	}
+	p := Policy{Policy: registry.DefaultPolicy(), Erased: []event.RecipientID{7}}
+	p.OnWithdrawal = registry.WithdrawalPurges
+	p.Refusals = []registry.Refusal{{Recipient: 3, Purposes: 15, Since: event.At(july)}}
+	c := p.cull(july.AddDate(0, 0, 45))
+	var told int64
+	want, counts, err := workshop{}.merge(t.Context(), l, tbl, files, c, 50_000, func(int64) {})
+	must(t, err)
+	got, same, err := workshop{command: []string{os.Args[0], "rewrite-worker"}}.merge(t.Context(), l, tbl, files, c, 50_000, func(rows int64) { told = rows })
+	must(t, err)
+	if counts != same || counts.Erased == 0 || counts.WhileRefused == 0 || counts.Agents == 0 || len(got) < 2 || told == 0 {
+		t.Errorf("counts %+v, want %+v; %d files; %d rows told", same, counts, len(got), told)
+	}
+	sums := func(files []lake.File) (sums []string) {
+		for _, f := range files {
+			sums = append(sums, f.Sum)
+		}
+		return sums
+	}
+	if !slices.Equal(sums(got), sums(want)) {
+		t.Error("other bytes")
+	}
+}
+
+// TestWorkerFails: of a merge that is not done nothing is left but lines of the
+// ledger, by which its blobs go.
+func TestWorkerFails(t *testing.T) {
+	dir := t.TempDir()
+	l := openLake(t, dir, blob.Mem("merge"), nil)
+	tbl, err := l.Table(t.Context(), "acme")
+	must(t, err)
+	f := write(t, tbl, drawn(rand.New(rand.NewPCG(1, 3)), 20_000, 3, 50))
+	p := Policy{Policy: registry.DefaultPolicy()}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	damaged := f
+	damaged.Sum = strings.Repeat("0", len(f.Sum))
+	worker := []string{os.Args[0], "rewrite-worker"}
+	for name, try := range map[string]struct {
+		ctx     context.Context
+		command []string
+		file    lake.File
+		want    func(error) bool
+	}{
+		"no program": {t.Context(), []string{filepath.Join(dir, "nothing")}, f, func(err error) bool { return errors.Is(err, os.ErrNotExist) }},
+		"dies":       {t.Context(), []string{"/bin/sh", "-c", "exit 3"}, f, func(err error) bool { return err != nil }},
+		"cancelled":  {gone, worker, f, func(err error) bool { return err != nil && errors.Is(err, context.Canceled) }},
+		"here":       {gone, nil, f, func(err error) bool { return errors.Is(err, context.Canceled) }},
+		"damaged":    {t.Context(), worker, damaged, func(err error) bool { return err != nil && strings.Contains(err.Error(), "checksum") }},
+	} {
+		out, _, err := workshop{command: try.command}.merge(try.ctx, l, tbl, []lake.File{try.file}, p.cull(july), 0, func(int64) {})
+		if !try.want(err) || len(out) > 0 {
+			t.Errorf("%s: %d files, %v", name, len(out), err)
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(dir, ".rewrite-*"))
+	must(t, err)
+	if len(left) > 0 {
+		t.Errorf("left %q", left)
+	}
+}
+
+// TestGiveWay: every thread of a process that gives way runs only on idle cores.
+func TestGiveWay(t *testing.T) {
+	out, err := exec.Command(os.Args[0], "give-way").Output()
+	must(t, err)
+	policies := strings.Fields(string(out))
+	const idle = "5"
+	if len(policies) < 2 || slices.ContainsFunc(policies, func(p string) bool { return p != idle }) {
+		t.Errorf("policies %q", policies)
+	}
+}
