@@ -132,7 +132,8 @@ func (g *generated) recipient(r *rand.Rand) map[string]string {
 
 // month is a data file being written.
 type month struct {
-	out  *lake.Writer
+	in   *lake.Receiver
+	out  *lake.Encoder
 	rows lake.Rows
 }
 
@@ -166,11 +167,10 @@ func generate(b *testing.B, w *world, n int) *generated {
 	}
 	for _, m := range g.months {
 		g.write(m)
-		files, err := m.out.Finish(b.Context())
-		if err != nil {
+		if err := m.out.Finish(b.Context()); err != nil {
 			b.Fatal(err)
 		}
-		g.paths = append(g.paths, files...)
+		g.paths = append(g.paths, m.in.Files()...)
 	}
 	for _, f := range g.paths {
 		path, _ := blob.LocalPath(store, f.Path)
@@ -204,7 +204,8 @@ func (g *generated) add(at event.Micros, recipient int64, kind, actor string, co
 	g.events++
 	m := g.months[at.Month()]
 	if m == nil {
-		m = &month{out: g.table.NewWriter(g.texts, lake.WriterOptions{Rules: 1})}
+		in := g.table.Receive()
+		m = &month{in: in, out: lake.NewEncoder(in, g.texts, lake.EncoderOptions{Rules: 1})}
 		g.months[at.Month()] = m
 	}
 	for column, v := range [...]int64{lake.EventID: int64(g.events), lake.OccurredAt: int64(at), lake.Delay: 1000, lake.EmailID: int64(g.emails), lake.RecipientID: recipient} {

@@ -2,7 +2,7 @@
 // flushed blobs into large sorted files, leaves out what consent and age no longer
 // allow, and deletes what was replaced.
 //
-//	Policy (pure) ──plan──▶ Keeper ──merge──▶ lake.Writer ──▶ Commit{Add, Remove} ──grace──▶ Collect
+//	Policy (pure) ──plan──▶ Keeper ──merge──▶ lake.Receiver ──▶ Commit{Add, Remove} ──grace──▶ Collect
 //	                          ▲ one leader, one task per organisation at a time
 //
 // Invariant: a row leaves a table only by a commit whose files hold every row that
