@@ -10,7 +10,8 @@ func Holds(path string, wanted func(event.RecipientID) bool) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer f.Close()                                          // was only read
+	defer func() { _ = f.Close() }() // was only read
+
 	ids, facts := make([]uint32, len(f.shapes)), []Fact(nil) // what was done does not matter
 	sections := []struct {
 		*section
