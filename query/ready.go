@@ -59,13 +59,15 @@ func (db *DB) askedSince(t time.Time) (stores []*store) {
 func (db *DB) ready(ctx context.Context, s *store) error {
 	var b rollup.Basis
 	var missing []string
+	var paths rollups // of s, whose fields are not to be touched without the turn
 	load := false
 	err := s.briefly(ctx, func(l *lease) error {
+		paths.dir, paths.make = s.rollups.dir, s.rollups.make
 		load = s.rollups.state == nil
 		missing = slices.DeleteFunc(slices.Clone(l.view.Files()), func(path string) bool { return !load && s.rollups.open[path] != nil })
 		b = s.basis(l.view, &l.rules)
 		return nil
-	}, func(l *lease) error { return s.prepare(ctx, l, b, missing, load) })
+	}, func(l *lease) error { return s.prepare(ctx, l, &paths, b, missing, load) })
 	if err == nil {
 		err = s.briefly(ctx, func(l *lease) error { return s.rolled(ctx, l.view, &l.rules, func(*rollup.State) error { return nil }) }, func(*lease) error { return nil })
 	}
@@ -76,7 +78,7 @@ func (db *DB) ready(ctx context.Context, s *store) error {
 }
 
 // prepare makes the missing rollups, and with load a state of them.
-func (s *store) prepare(ctx context.Context, l *lease, b rollup.Basis, missing []string, load bool) (err error) {
+func (s *store) prepare(ctx context.Context, l *lease, paths *rollups, b rollup.Basis, missing []string, load bool) (err error) {
 	open := map[string]*rollup.File{}
 	defer func() {
 		for _, f := range open {
@@ -84,7 +86,7 @@ func (s *store) prepare(ctx context.Context, l *lease, b rollup.Basis, missing [
 		}
 	}()
 	for _, path := range missing {
-		f, err := s.rollups.openOrMake(ctx, l.duck, path)
+		f, err := paths.openOrMake(ctx, l.duck, path)
 		if err != nil {
 			return err
 		}
@@ -97,7 +99,7 @@ func (s *store) prepare(ctx context.Context, l *lease, b rollup.Basis, missing [
 	state := rollup.NewState()
 	if _, err := state.Refresh(b); err != nil {
 		if bad := (*rollup.FileError)(nil); errors.As(err, &bad) { // it is made anew next time
-			err = errors.Join(err, os.Remove(s.rollups.path(bad.File.Source.Path)))
+			err = errors.Join(err, os.Remove(paths.path(bad.File.Source.Path)))
 		}
 		return err
 	}

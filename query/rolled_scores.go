@@ -2,7 +2,6 @@ package query
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"slices"
 	"sort"
@@ -44,7 +43,7 @@ type ranking struct {
 func (r *roller) ranking() (*ranking, error) {
 	at, _ := r.args["now"].(time.Time)
 	now := event.At(at)
-	t, err := r.tally(fmt.Sprint("scores ", now), rollup.Counting{Width: scoreWidth,
+	t, err := r.tally("scores", rollup.Counting{Width: scoreWidth, Edition: int(now), // of now, so that there is only one
 		Pair: func(t *rollup.Tally, _ event.EmailID, who event.RecipientID, facts []rollup.Fact) {
 			shapes := r.state.Shapes()
 			for _, f := range facts {
@@ -189,70 +188,4 @@ func (r *roller) grid() error {
 		return cmp.Or(cmp.Compare(b[0].(int64), a[0].(int64)), cmp.Compare(b[1].(int64), a[1].(int64)))
 	})
 	return nil
-}
-
-// wait is how long somebody took, or was waited for: twice the time, and one more
-// for who took it.
-type wait int64
-
-func (r *roller) firsts() error {
-	email := event.EmailID(r.id("email"))
-	if email == 0 {
-		return errNoRollup // all pairs would have to be sorted
-	}
-	at, _ := r.args["now"].(time.Time)
-	now, window := event.At(at), event.Micros(r.id("window"))*aDay
-	var waits [3][]wait
-	err := r.state.Pairs(email, func(_ event.RecipientID, p *rollup.Pair) {
-		if p.Sends == 0 || p.Bounces > 0 {
-			return
-		}
-		start := p.FirstSent
-		if p.Deliveries > 0 {
-			start = p.FirstDelivered
-		}
-		limit := min(max(now-start, 0), window)
-		for i, purpose := range [3]int{0, 1, 3} {
-			w := wait(2 * limit)
-			if d := &p.Did[purpose]; d.Human > 0 {
-				if took := max(d.FirstHuman-start, 0); took <= limit {
-					w = wait(2*took + 1)
-				}
-			}
-			waits[i] = append(waits[i], w)
-		}
-	})
-	if err != nil || len(waits[0]) == 0 {
-		return err
-	}
-	for i, list := range waits {
-		n, seen := int64(len(list)), int64(0)
-		for _, w := range list {
-			seen += int64(w & 1)
-		}
-		row := []any{[3]string{"open", "click", "reply"}[i], n, n, seen, n - seen, nil, nil, nil}
-		quantiles(row[5:], list)
-		r.rows = append(r.rows, row)
-	}
-	return nil
-}
-
-// quantiles puts the Kaplan-Meier quantiles of 0.5, 0.75 and 0.9 into to, in
-// seconds.
-func quantiles(to []any, list []wait) {
-	slices.Sort(list)
-	s := 1.0
-	for from := 0; from < len(list); {
-		end, seen := from, 0
-		for ; end < len(list) && list[end]>>1 == list[from]>>1; end++ {
-			seen += int(list[end] & 1)
-		}
-		s *= 1 - float64(seen)/float64(len(list)-from)
-		for i, q := range [3]float64{0.5, 0.25, 0.1} {
-			if to[i] == nil && s <= q+1e-9 {
-				to[i] = float64(list[from]>>1) / 1e6
-			}
-		}
-		from = end
-	}
 }

@@ -33,9 +33,10 @@ type rollups struct {
 
 const (
 	rollupSuffix = ".rollup"
-	// maxHotPairs bounds the memory of a tail that does not get into files, at 600
-	// bytes each. Beyond, KPIs read events.
-	maxHotPairs = 500_000
+	// maxHotPairs and maxHotEvents bound the memory of a tail that does not get into
+	// files, at 600 and 70 bytes each. Beyond, KPIs read events.
+	maxHotPairs  = 500_000
+	maxHotEvents = 4_000_000
 	// rollupTries is how often damage is mended within one query.
 	rollupTries = 3
 )
@@ -52,7 +53,7 @@ var someTenths = waits{4 << 20, 500_000}
 var errNoRollup = errors.New("no rollup")
 
 // errLongTail is an errNoRollup that somebody should hear of.
-var errLongTail = fmt.Errorf("%w: the tail has more than %d pairs of email and recipient", errNoRollup, maxHotPairs)
+var errLongTail = fmt.Errorf("%w: the tail has more than %d pairs of email and recipient, or %d events", errNoRollup, maxHotPairs, maxHotEvents)
 
 // rolled runs ask on the state, brought up to view. Rollups that are missing or
 // found damaged are made anew. errNoRollup, or what kept them from being used.
@@ -133,7 +134,7 @@ func (r *rollups) addTail(view View) error {
 		if pos >= to {
 			break
 		}
-		if r.state.HotPairs() > maxHotPairs {
+		if r.state.HotPairs() > maxHotPairs || r.state.HotEvents() > maxHotEvents {
 			return errLongTail
 		}
 		err := r.state.Add(&rollup.Event{Email: in.Email, Recipient: in.Recipient, ID: in.ID, At: in.OccurredAt, Received: in.ReceivedAt,

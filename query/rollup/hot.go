@@ -49,6 +49,9 @@ func (h *hot) clear() {
 // HotPairs returns how many pairs the tail has.
 func (s *State) HotPairs() int { return len(s.hot.pairs) }
 
+// HotEvents returns how many events the tail has.
+func (s *State) HotEvents() int { return len(s.hot.touched) }
+
 // Add counts an event of the tail.
 func (s *State) Add(e *Event) error {
 	if e.Email <= 0 || e.Recipient <= 0 || e.Recipient > maxRecipient {

@@ -47,7 +47,7 @@ type person struct {
 
 // NewState returns the State of no files.
 func NewState() *State {
-	s := &State{places: map[event.EmailID]int32{}, total: NewSums(), shapes: newShapes(), tallies: tallies{by: map[string]*Tally{}, most: maxTallyBytes}}
+	s := &State{places: map[event.EmailID]int32{}, total: NewSums(), shapes: newShapes(), tallies: newTallies()}
 	s.gen.shapes = s.shapes
 	s.hot.clear()
 	return s

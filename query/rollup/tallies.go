@@ -1,6 +1,7 @@
 package rollup
 
 import (
+	"errors"
 	"maps"
 	"slices"
 
@@ -17,8 +18,13 @@ const (
 // tallies are kept by names, of which each stands for one Counting.
 type tallies struct {
 	by    map[string]*Tally
-	most  int // bytes of all
+	large map[string]bool // too much to count, as things are
+	most  int             // bytes of all
 	asked uint64
+}
+
+func newTallies() tallies {
+	return tallies{by: map[string]*Tally{}, large: map[string]bool{}, most: maxTallyBytes}
 }
 
 func (ts *tallies) drop() { clear(ts.by) }
@@ -27,6 +33,15 @@ func (ts *tallies) drop() { clear(ts.by) }
 // question to the next, it only follows what changed since.
 func (s *State) Tally(name string, c Counting) (t *Tally, err error) {
 	ts := &s.tallies
+	if ts.large[name] {
+		return nil, ErrTooLarge
+	}
+	defer func() {
+		if errors.Is(err, ErrTooLarge) {
+			delete(ts.by, name)
+			ts.large[name] = true
+		}
+	}()
 	if t = ts.by[name]; t == nil || t.skews != s.hot.skews || t.Edition != c.Edition {
 		delete(ts.by, name)
 		if t, err = s.newTally(c, s.hot.skews > 0); err != nil {
@@ -39,7 +54,6 @@ func (s *State) Tally(name string, c Counting) (t *Tally, err error) {
 		}
 	}
 	if t.large {
-		delete(ts.by, name)
 		return nil, ErrTooLarge
 	}
 	ts.asked++
@@ -144,6 +158,7 @@ func (s *State) lower(t *Tally) {
 // taken back and counted anew, and drops those of which more may change: whom a
 // group has is known only until some of it is taken away for good.
 func (s *State) keepTallies(next *generation) {
+	clear(s.tallies.large)
 	added := without(next.Files, s.gen.Files)
 	same := next.Consent.same(&s.gen.Consent)
 	if s.hot.skews > 0 || next.Oldest != s.gen.Oldest || len(without(s.gen.Files, next.Files)) > 0 || len(added) > 0 && !same ||
