@@ -28,23 +28,34 @@ const (
 // overwritten it in the database; the write-ahead log, which has pages from before,
 // is folded away; and where a needle is still found, all pages are written anew,
 // which takes time in proportion to the registry. Without needles they always are.
+// Others write while it searches: what they write is new.
 func (r *Registry) scrub(ctx context.Context, needles []string) error {
-	if err := r.takeTurn(ctx); err != nil {
-		return err
-	}
-	defer r.endTurn()
-	if err := r.foldLog(ctx); err != nil {
-		return storeError("fold registry's log", err)
-	}
 	if len(needles) > 0 {
+		if err := r.inTurn(ctx, r.foldLog); err != nil {
+			return storeError("fold registry's log", err)
+		}
 		if found, err := r.searchFiles(needles); err != nil || !found {
 			return storeError("search registry", err)
 		}
 	}
-	if _, err := r.writer.ExecContext(ctx, "VACUUM"); err != nil {
-		return storeError("write registry anew", err)
+	return storeError("write registry anew", r.inTurn(ctx, func(ctx context.Context) error {
+		if err := r.foldLog(ctx); err != nil {
+			return err
+		}
+		if _, err := r.writer.ExecContext(ctx, "VACUUM"); err != nil {
+			return err
+		}
+		return r.foldLog(ctx)
+	}))
+}
+
+// inTurn calls do with the turn of the writer.
+func (r *Registry) inTurn(ctx context.Context, do func(context.Context) error) error {
+	if err := r.takeTurn(ctx); err != nil {
+		return err
 	}
-	return storeError("fold registry's log", r.foldLog(ctx))
+	defer r.endTurn()
+	return do(ctx)
 }
 
 // foldLog moves the write-ahead log into the database and empties its file.
