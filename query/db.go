@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"mailwake/engine/event"
 	"mailwake/engine/problem"
@@ -27,6 +28,8 @@ type DB struct {
 	// exports has a token for the running export: one at a time, since it lasts.
 	exports chan struct{}
 	done    chan struct{} // closed by Close
+	runs    atomic.Bool   // Run does
+	nudge   chan struct{} // Run is to look now
 
 	mu struct {
 		sync.Mutex
@@ -64,7 +67,7 @@ func Open(opts Options) (db *DB, err error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	db = &DB{opts: opts, admit: make(chan struct{}, opts.Concurrency), exports: make(chan struct{}, 1), done: make(chan struct{})}
+	db = &DB{opts: opts, admit: make(chan struct{}, opts.Concurrency), exports: make(chan struct{}, 1), done: make(chan struct{}), nudge: make(chan struct{}, 1)}
 	db.mu.stores = map[event.OrgID]*store{}
 	opened := db // a return of an error sets db to nil
 	defer func() {
@@ -233,96 +236,6 @@ func (db *DB) check(ctx context.Context, text string, s surface) (question, erro
 	}
 	q.text, q.places = p.text, p.places
 	return q, nil
-}
-
-// question is a SELECT ready to be wrapped and run.
-type question struct {
-	text    string
-	foreign bool   // not ours: its mistakes are the caller's
-	typed   string // what a foreign one was before the gate
-	places  places // from text to typed
-	args    []any
-	limit   int
-	reads   []string       // published tables it may name
-	seen    []string       // tags of answers that the caller has
-	given   map[string]any // parameters of a KPI by name
-	rolled  *rolledKPI     // how it is answered from rollups; nil: not at all
-	last    *projection    // of rolled
-}
-
-func (db *DB) run(ctx context.Context, org event.OrgID, q question) (res *Result, err error) {
-	outer := ctx
-	ctx, cancel := context.WithTimeout(ctx, db.opts.Timeout)
-	defer cancel()
-	var prefix string
-	var files []string
-	defer func() {
-		if err != nil {
-			err = explain(outer, ctx, err, q, len(prefix), files)
-		}
-	}()
-	select {
-	case db.admit <- struct{}{}:
-		defer func() { <-db.admit }()
-	case <-db.done:
-		return nil, errClosed()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	s, err := db.store(org)
-	if err != nil {
-		return nil, err
-	}
-	var tag string
-	l, err := s.leaseFor(ctx, (*Rules).readable, func(l *lease) (enough bool, err error) {
-		if tag = l.tag(&q); slices.Contains(q.seen, tag) {
-			res = &Result{unchanged: true}
-		} else {
-			res, err = s.roll(ctx, l, &q)
-		}
-		return res != nil, err
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer l.release()
-	defer func() {
-		if err == nil {
-			res.Snapshot, res.Tag = l.view.SnapshotID(), tag
-		}
-	}()
-	if res != nil {
-		return res, nil
-	}
-	files = l.view.Files()
-	if prefix, err = l.base().with(q.reads); err != nil {
-		return nil, err
-	}
-	prefix += "SELECT * FROM (\n"
-	text := prefix + q.text + "\n) LIMIT " + strconv.Itoa(q.limit+1)
-	if res, err = db.take(ctx, l, text, q); err != nil {
-		if isFatal(err) {
-			s.abandon(l.duck)
-		}
-		return nil, err
-	}
-	return res, nil
-}
-
-// take runs text, which is q with all around it, and takes the result.
-func (db *DB) take(ctx context.Context, l *lease, text string, q question) (*Result, error) {
-	conn, err := l.duck.Conn(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
-	}
-	defer func() {
-		// The pool keeps the connection or has dropped it; nothing is lost either way.
-		_ = conn.Close()
-	}()
-	if !q.foreign && len(q.args) == 0 {
-		return collectDirect(ctx, conn, text, q, db.opts.MaxBytes)
-	}
-	return collect(ctx, conn, text, q, db.opts.MaxBytes)
 }
 
 func (db *DB) store(org event.OrgID) (*store, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"mailwake/engine/problem"
@@ -24,11 +25,14 @@ const (
 func (db *DB) Run(ctx context.Context) error {
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
+	db.runs.Store(true)
+	defer db.runs.Store(false)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-db.nudge:
 		}
 		db.readyAll(ctx)
 	}
@@ -39,6 +43,32 @@ func (db *DB) readyAll(ctx context.Context) {
 		if err := db.ready(ctx, s); err != nil && ctx.Err() == nil {
 			db.opts.OnRollupError(s.org, err)
 		}
+		s.news.tell()
+	}
+}
+
+// news tells those who wait that rollups may be there.
+type news struct {
+	mu   sync.Mutex
+	come chan struct{}
+}
+
+// next returns what is closed at the next tell.
+func (n *news) next() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.come == nil {
+		n.come = make(chan struct{})
+	}
+	return n.come
+}
+
+func (n *news) tell() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.come != nil {
+		close(n.come)
+		n.come = nil
 	}
 }
 

@@ -2,6 +2,7 @@ package query
 
 import (
 	"os"
+	"reflect"
 	"testing"
 
 	"mailwake/engine/event"
@@ -81,5 +82,46 @@ func TestRollupsAreMadeBehind(t *testing.T) {
 	step("made anew", waits{0, 0}, true)
 	if told != 1 {
 		t.Errorf("damage was told %d times", told)
+	}
+}
+
+// A KPI waits for rollups that are on their way while somebody makes them, and
+// reads events if they do not come.
+func TestKPIsWaitForRollups(t *testing.T) {
+	w := newTwins(t, 4)
+	w.world.add(1, w.coming[:300]...)
+	w.flush(300)
+	s, err := w.with.store(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.rollups.most = waits{}
+	q := Request{Org: 1, Persons: true, Name: "heat_map", Params: map[string]string{"zone": "UTC"}}
+	ask := func() []map[string]any {
+		t.Helper()
+		res, err := w.with.KPI(t.Context(), q)
+		return rowsOf(t, res, err)
+	}
+	want := ask() // nobody makes them
+	if w.rolls(q) {
+		t.Fatal("there are rollups already")
+	}
+	w.with.runs.Store(true)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-w.with.nudge:
+			w.with.readyAll(t.Context())
+		case <-t.Context().Done():
+		}
+	}()
+	got := ask()
+	if !w.rolls(q) {
+		t.Error("it did not wait")
+	}
+	<-done
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -99,6 +99,8 @@ func (s *store) roll(ctx context.Context, l *lease, q *question) (*Result, error
 		return q.last.result(r.rows), nil
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
+	case errors.Is(err, errBehind) && q.waits:
+		return nil, errBehind
 	case !errors.Is(err, errNoRollup):
 		s.opts.OnRollupError(s.org, err)
 	case errors.Is(err, errLongTail) && !s.rollups.long:

@@ -42,8 +42,8 @@ const (
 )
 
 // waits are up to how large data files without rollups may be, and how many events
-// those of a new state, for a query to wait for it. Run does what takes longer,
-// while KPIs read events.
+// those of a new state, for a query to do it with the turn. Run does what takes
+// longer, without.
 type waits struct{ makeBytes, loadRows int64 }
 
 // someTenths of a second are what queries wait for.
@@ -51,6 +51,9 @@ var someTenths = waits{4 << 20, 500_000}
 
 // errNoRollup says that KPIs must read events for now.
 var errNoRollup = errors.New("no rollup")
+
+// errBehind is an errNoRollup that is over once Run has done its work.
+var errBehind = fmt.Errorf("%w: they are on their way", errNoRollup)
 
 // errLongTail is an errNoRollup that somebody should hear of.
 var errLongTail = fmt.Errorf("%w: the tail has more than %d pairs of email and recipient, or %d events", errNoRollup, maxHotPairs, maxHotEvents)
@@ -92,7 +95,7 @@ func (s *store) follow(ctx context.Context, view View, rules *Rules) (err error)
 			rows += f.Rows
 		}
 		if rows > r.most.loadRows {
-			return fmt.Errorf("%w: they are being loaded", errNoRollup)
+			return errBehind
 		}
 		r.state = rollup.NewState()
 	}
@@ -177,7 +180,7 @@ func (s *store) filesOf(ctx context.Context, paths []string) ([]*rollup.File, er
 		files[i] = f
 	}
 	if bytes > r.most.makeBytes {
-		return nil, fmt.Errorf("%w: they are being made", errNoRollup)
+		return nil, errBehind
 	}
 	for _, i := range missing {
 		f, err := r.openOrMake(ctx, s.duck, paths[i])

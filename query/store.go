@@ -34,6 +34,7 @@ type store struct {
 	asked *atomic.Int64 // when a KPI was asked for last, in Unix seconds
 
 	rollups rollups
+	news    *news            // of rollups
 	zones   map[string]*zone // by name
 
 	reports   map[string]bool // data files: whether they may hold events that others reported
@@ -67,7 +68,7 @@ type hotPart struct {
 }
 
 func newStore(org event.OrgID, o *Options) *store {
-	s := &store{org: org, opts: o, turn: make(chan struct{}, 1), rollups: rollups{dir: o.rollupDir(org), make: new(singleflight.Group), most: someTenths}, asked: new(atomic.Int64)}
+	s := &store{org: org, opts: o, turn: make(chan struct{}, 1), rollups: rollups{dir: o.rollupDir(org), make: new(singleflight.Group), most: someTenths}, asked: new(atomic.Int64), news: new(news)}
 	s.forget()
 	return s
 }
@@ -182,7 +183,7 @@ func (s *store) reset() error {
 	if s.duck != nil {
 		errs = append(errs, s.duck.Close())
 	}
-	*s = store{org: s.org, opts: s.opts, turn: s.turn, serial: s.serial, rollups: s.rollups, asked: s.asked}
+	*s = store{org: s.org, opts: s.opts, turn: s.turn, serial: s.serial, rollups: s.rollups, asked: s.asked, news: s.news}
 	s.forget()
 	return errors.Join(errs...)
 }
