@@ -5,10 +5,12 @@
 //	  ├─ /proc     ─▶ CPU time and memory of the server alone
 //	  └─ client    ─▶ SQL, KPIs, metrics: what was stored, what is visible
 //
-// Four programs: Pixel compares durable pixel requests with the same HTTP server
+// The programs: Pixel compares durable pixel requests with the same HTTP server
 // that stores nothing, Fresh measures how soon an answered request is in a query,
 // Soak holds a rate for minutes and watches memory, Readers holds a rate while
-// others ask SQL and KPIs.
+// others ask SQL and KPIs. Bulk, Flush, Compact, Restart and KPI follow a world of
+// events from the bulk door to the answers, beside ClickHouse and DuckDB. Decide
+// alone measures within its own process: no door shows the cost of consent.
 //
 // Invariant: a figure is reported only of traffic whose every answer was counted
 // and found stored, exactly once, also after the server was stopped and started

@@ -14,6 +14,8 @@ import (
 const (
 	minRatio    = 0.8
 	maxCPURatio = 1.25
+	// maxHalfP99 is the longest p99 at half of the peak, in µs.
+	maxHalfP99 = 10_000
 )
 
 // Pixel measures durable pixel requests against the same HTTP server that stores
@@ -45,6 +47,9 @@ func Pixel(ctx context.Context, o PixelOptions) (r PixelReport, err error) {
 				return r, fmt.Errorf("round %d: %w", i+1, err)
 			}
 		}
+	}
+	if err := b.half(ctx); err != nil {
+		return r, fmt.Errorf("at half of the peak: %w", err)
 	}
 	if err := b.last(ctx); err != nil {
 		return r, err
@@ -90,7 +95,7 @@ func (b *pixelBench) baselineRound(ctx context.Context) error {
 		return err
 	}
 	defer n.kill()
-	round, err := b.measure(ctx, n, b.fake)
+	round, err := b.measure(ctx, n, b.fake, 0)
 	if err != nil {
 		return fmt.Errorf("baseline: %w", n.Explain(err))
 	}
@@ -112,7 +117,7 @@ func (b *pixelBench) nginxRound(ctx context.Context) error {
 		return err
 	}
 	defer n.kill()
-	round, err := b.measure(ctx, n, b.fake)
+	round, err := b.measure(ctx, n, b.fake, 0)
 	if err != nil {
 		return fmt.Errorf("nginx: %w", n.Explain(err))
 	}
@@ -133,7 +138,7 @@ func (b *pixelBench) mailwakeRound(ctx context.Context) error {
 	if err := n.verify(ctx, fmt.Sprintf("before round %d, after a restart", b.round), r.Events); err != nil {
 		return err
 	}
-	round, err := b.measure(ctx, n, b.real)
+	round, err := b.measure(ctx, n, b.real, 0)
 	r.Events += round.Events
 	if err != nil {
 		return fmt.Errorf("mailwake: %w", n.Explain(err))
@@ -148,9 +153,28 @@ func (b *pixelBench) mailwakeRound(ctx context.Context) error {
 	return nil
 }
 
-// measure loads a server, first to warm it up.
-func (b *pixelBench) measure(ctx context.Context, n *node, requests [][]byte) (round PixelRound, err error) {
-	g, err := Dial(Load{Addr: n.public, Requests: requests, Conns: b.o.Conns, Threads: b.o.Threads})
+// half measures latencies at half of the rate that mailwake's rounds reached.
+func (b *pixelBench) half(ctx context.Context) error {
+	n, err := b.o.mailwake(ctx, b.dir)
+	if err != nil {
+		return err
+	}
+	defer n.kill()
+	r := b.report
+	r.Mailwake.summarise()
+	round, err := b.measure(ctx, n, b.real, r.Mailwake.PerSecond/2)
+	r.Events += round.Events
+	r.Half = round.Traffic
+	if err != nil {
+		return n.Explain(err)
+	}
+	_, err = n.drain(b.o.StopLimit)
+	return err
+}
+
+// measure loads a server, first to warm it up; rate 0 is as fast as it answers.
+func (b *pixelBench) measure(ctx context.Context, n *node, requests [][]byte, rate float64) (round PixelRound, err error) {
+	g, err := Dial(Load{Addr: n.public, Requests: requests, Conns: b.o.Conns, Threads: b.o.Threads, Rate: rate})
 	if err != nil {
 		return round, err
 	}

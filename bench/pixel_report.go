@@ -28,6 +28,7 @@ type PixelReport struct {
 	RequestBytes int         `json:"request_bytes"`
 	Baseline     PixelServer `json:"baseline"`
 	Mailwake     PixelServer `json:"mailwake"`
+	Half         Traffic     `json:"half_of_peak"` // open loop, at half of what Mailwake's rounds reached
 	// Nginx answers its empty_gif and writes a buffered access log; nil: NginxAbsent says why.
 	Nginx             *PixelServer `json:"nginx,omitempty"`
 	NginxAbsent       string       `json:"nginx_absent,omitempty"`
@@ -70,6 +71,7 @@ func (r *PixelReport) summarise() {
 		{"requests/s over baseline", fmt.Sprintf("≥ %.2f", minRatio), fmt.Sprintf("%.3f", r.Ratio), r.Ratio >= minRatio},
 		{"server CPU per request over baseline", fmt.Sprintf("≤ %.2f", maxCPURatio), fmt.Sprintf("%.3f", r.CPURatio),
 			r.CPURatio > 0 && r.CPURatio <= maxCPURatio},
+		{"p99 at half of the peak, all sent", "≤ " + micros(maxHalfP99), micros(r.Half.Latency.P99), r.Half.Requests > 0 && r.Half.Unsent == 0 && r.Half.Latency.P99 <= maxHalfP99},
 	}
 }
 
@@ -99,6 +101,9 @@ func (r *PixelReport) WriteText(w io.Writer) error {
 	if err := table(w, rows); err != nil {
 		return err
 	}
+	h := r.Half
+	fmt.Fprintf(w, "\n  mailwake at half of its peak, %s requests/s, from when each was due: p50 %s, p99 %s, p99.9 %s\n",
+		number(int64(h.PerSecond)), micros(h.Latency.P50), micros(h.Latency.P99), micros(h.Latency.P999))
 	switch {
 	case r.Nginx != nil:
 		fmt.Fprintf(w, "\n  mailwake over nginx (empty_gif, workers auto, access log with a buffer of 64 KiB): %.3f\n", r.NginxRatio)

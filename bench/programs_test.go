@@ -33,6 +33,9 @@ func TestPixel(t *testing.T) {
 			t.Errorf("round without figures: %+v", round)
 		}
 	}
+	if r.Half.Requests == 0 || r.Half.Latency.P99 <= 0 {
+		t.Errorf("no figures at half of the peak: %+v", r.Half)
+	}
 	if got := r.Mailwake.PerSecond / r.Baseline.PerSecond; r.Ratio != got || got <= 0 {
 		t.Errorf("ratio %v, want %v", r.Ratio, got)
 	}

@@ -64,7 +64,7 @@ func TestPixelSummary(t *testing.T) {
 		ratio, cpu float64
 		ok         bool
 	}{{0.8, 1.25, true}, {0.79, 1, false}, {1, 1.26, false}} {
-		r := PixelReport{Baseline: server(1000, 10), Mailwake: server(1000*c.ratio, 10*c.cpu)}
+		r := PixelReport{Baseline: server(1000, 10), Mailwake: server(1000*c.ratio, 10*c.cpu), Half: Traffic{Requests: 1}}
 		r.summarise()
 		if math.Abs(r.Ratio-c.ratio) > 1e-9 || math.Abs(r.CPURatio-c.cpu) > 1e-9 || r.OK() != c.ok {
 			t.Errorf("%+v: ratio %v, CPU %v, ok %v", c, r.Ratio, r.CPURatio, r.OK())

@@ -22,7 +22,8 @@ func (b *builder) arrow(body io.Reader) (err error) {
 			err = notArrow(fmt.Errorf("reader: %v", broken))
 		}
 	}()
-	r, err := ipc.NewReader(body, ipc.WithDelayReadSchema(false))
+	// Room is made for a message of the length it says before it is read.
+	r, err := ipc.NewReaderFromMessageReader(ipc.NewMessageReader(body, ipc.WithMetadataSizeLimit(MaxBytes), ipc.WithBodySizeLimit(MaxBytes)))
 	if err != nil {
 		return notArrow(err)
 	}

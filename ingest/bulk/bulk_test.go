@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -145,6 +146,17 @@ func TestLimits(t *testing.T) {
 		if problem.Of(err).Code != c.code {
 			t.Errorf("%s: %v, want %s", name, err, c.code)
 		}
+	}
+}
+
+// A few bytes that announce a gigabyte get no room for it.
+func TestArrowLengthsAreBounded(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := newReader().Read(context.Background(), 1, Arrow, strings.NewReader("\xff\xff\xff\xff\x00\x00\x00\x40"))
+	runtime.ReadMemStats(&after)
+	if problem.Of(err).Code != "bulk_invalid" || after.TotalAlloc-before.TotalAlloc > 1<<28 {
+		t.Errorf("%v; %d bytes were allocated", err, after.TotalAlloc-before.TotalAlloc)
 	}
 }
 
