@@ -101,9 +101,10 @@ func (r *PixelReport) WriteText(w io.Writer) error {
 	if err := table(w, rows); err != nil {
 		return err
 	}
-	h := r.Half
-	fmt.Fprintf(w, "\n  mailwake at half of its peak, %s requests/s, from when each was due: p50 %s, p99 %s, p99.9 %s\n",
-		number(int64(h.PerSecond)), micros(h.Latency.P50), micros(h.Latency.P99), micros(h.Latency.P999))
+	if h := r.Half; h.Requests > 0 {
+		fmt.Fprintf(w, "\n  mailwake at half of its peak, %s requests/s, from when each was due: p50 %s, p99 %s, p99.9 %s\n",
+			number(int64(h.PerSecond)), micros(h.Latency.P50), micros(h.Latency.P99), micros(h.Latency.P999))
+	}
 	switch {
 	case r.Nginx != nil:
 		fmt.Fprintf(w, "\n  mailwake over nginx (empty_gif, workers auto, access log with a buffer of 64 KiB): %.3f\n", r.NginxRatio)
