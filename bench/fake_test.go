@@ -138,6 +138,9 @@ func (f *fake) private() http.Handler {
 	for _, name := range []string{"recipient_activity", "organisation_summary"} {
 		mux.HandleFunc("GET /v1/orgs/bench/kpis/"+name, func(w http.ResponseWriter, _ *http.Request) { reply(w, []any{}) })
 	}
+	for _, name := range []string{"flush", "retention/run"} {
+		mux.HandleFunc("POST /v1/orgs/bench/"+name, func(w http.ResponseWriter, _ *http.Request) { reply(w, nil) })
+	}
 	mux.HandleFunc("POST /v1/orgs/bench/interactions", func(w http.ResponseWriter, r *http.Request) {
 		if f.busy.Swap(true) { // the first request has to come again
 			f.store(r)

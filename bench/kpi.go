@@ -205,28 +205,6 @@ func (k *kpiBench) measure(ctx context.Context, n *node) error {
 	return k.againstChDB(ctx, list, answers)
 }
 
-// rest waits until the server does next to nothing: after a start it makes ready what
-// it answers from.
-func (n *node) rest(ctx context.Context) error {
-	const look, next = time.Second, 50 * time.Millisecond
-	tick := time.NewTicker(look)
-	defer tick.Stop()
-	before, err := n.Usage()
-	for err == nil {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-		var now Usage
-		if now, err = n.Usage(); err == nil && now.CPU-before.CPU < next {
-			return nil
-		}
-		before = now
-	}
-	return err
-}
-
 func (k *kpiBench) againstDuckDB(ctx context.Context, list []asked, answers map[string]string) error {
 	p, err := k.o.duckdb(ctx, k.files, k.catalog)
 	if err != nil {

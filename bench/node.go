@@ -190,3 +190,40 @@ func (n *node) drain(limit time.Duration) (time.Duration, error) {
 	err := n.Stop(limit)
 	return time.Since(start), err
 }
+
+// settle brings tables to where they are most of the time after so much has come at
+// once: merged, with what KPIs are answered from.
+func (n *node) settle(ctx context.Context) error {
+	if err := n.api.flush(ctx); err != nil {
+		return err
+	}
+	if err := n.api.maintenance(ctx, "run"); err != nil {
+		return err
+	}
+	if _, err := n.api.kpi(ctx, asked{name: "organisation_summary"}); err != nil {
+		return err
+	}
+	return n.rest(ctx)
+}
+
+// rest waits until the server does next to nothing: after a start it makes ready what
+// it answers from.
+func (n *node) rest(ctx context.Context) error {
+	const look, next = time.Second, 50 * time.Millisecond
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	before, err := n.Usage()
+	for err == nil {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		var now Usage
+		if now, err = n.Usage(); err == nil && now.CPU-before.CPU < next {
+			return nil
+		}
+		before = now
+	}
+	return err
+}

@@ -78,6 +78,10 @@ func Readers(ctx context.Context, o ReadersOptions) (r ReadersReport, err error)
 		return r, n.Explain(err)
 	}
 	r.Events = int64(o.Events)
+	say.step("merging files, making rollups")
+	if err := n.settle(ctx); err != nil {
+		return r, n.Explain(err)
+	}
 	if err := r.measure(ctx, &o, n, pixels, say); err != nil {
 		return r, n.Explain(err)
 	}
