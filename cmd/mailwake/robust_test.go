@@ -283,7 +283,8 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// damage flips one byte in the middle of the data of the first file with suffix.
+// damage flips one byte in the middle of the data of a file with suffix, or cuts a
+// manifest there: those have no checksums, and a flipped byte may mean nothing.
 func damage(t *testing.T, dir, suffix string) string {
 	t.Helper()
 	var file string
@@ -301,7 +302,9 @@ func damage(t *testing.T, dir, suffix string) string {
 		t.Fatal(err)
 	}
 	used := len(bytes.TrimRight(data, "\x00"))
-	data[used/2] ^= 0x10
+	if data[used/2] ^= 0x10; strings.HasSuffix(suffix, ".avro") {
+		data = data[:used/2]
+	}
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
