@@ -93,12 +93,18 @@ func (s *State) Add(e *Event) error {
 }
 
 // lookUp reads of k what the files have.
-func (s *State) lookUp(k key, h *hotPair) (err error) {
-	if h.own, err = s.gen.own(nil, k); err == nil {
-		h.told, err = s.gen.reports(nil, k.email, k.recipient)
-	}
+func (s *State) lookUp(k key, h *hotPair) error {
+	err := s.gen.read(k, h)
 	h.cold = h.extent()
 	h.pair = s.pairOf(k, h, h.cold)
+	return err
+}
+
+// read reads of k what the files have into the lists of h, in the room they have.
+func (g *generation) read(k key, h *hotPair) (err error) {
+	if h.own, err = g.own(h.own[:0], k); err == nil {
+		h.told, err = g.reports(nil, k.email, k.recipient)
+	}
 	return err
 }
 

@@ -278,6 +278,7 @@ func TestHistories(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			h := &history{t: t, dir: t.TempDir(), r: rand.New(rand.NewPCG(seed, 5)), files: map[*File][]Event{}, state: NewState(), plain: seed%2 == 1}
+			h.state.growth = []int64{growth, 1}[seed/2%2]
 			h.consent.Marks = make([]uint8, 25)
 			for range 50 {
 				h.step()

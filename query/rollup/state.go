@@ -31,6 +31,7 @@ type State struct {
 
 	hot     hot
 	tallies tallies
+	growth  int64 // files with at most one of so many rows of all are added pair by pair
 }
 
 type emailSums struct {
@@ -47,7 +48,7 @@ type person struct {
 
 // NewState returns the State of no files.
 func NewState() *State {
-	s := &State{places: map[event.EmailID]int32{}, total: NewSums(), shapes: newShapes(), tallies: newTallies()}
+	s := &State{places: map[event.EmailID]int32{}, total: NewSums(), shapes: newShapes(), growth: growth, tallies: newTallies()}
 	s.gen.shapes = s.shapes
 	s.hot.clear()
 	return s
@@ -75,22 +76,12 @@ func (s *State) Refresh(b Basis) (kept bool, err error) {
 		f.number(s.shapes)
 	}
 	next := generation{Basis: b, shapes: s.shapes}
-	stale, few := s.stale(&next)
-	s.keepTallies(&next)
-	s.undo()
-	if !few || len(stale) > len(s.sums)/2 { // adding all anew reads less
-		s.tallies.drop()
-		stale = emailsOf(b.Files)
-		s.places, s.sums, s.people = map[event.EmailID]int32{}, nil, nil
-		s.shown, s.reached, s.dirty = 0, 0, nil
-	} else if err := s.each(&s.gen, stale, s.takeBack); err != nil {
-		return false, err
+	if more := s.gen.more(&next); s.few(more) {
+		err = s.grow(&next, more)
+	} else {
+		err = s.recount(&next)
 	}
-	s.gen = next
-	if err := s.each(&s.gen, stale, s.put); err != nil {
-		return false, err
-	}
-	if err := s.recall(); err != nil {
+	if err != nil {
 		return false, err
 	}
 	s.addUp()
@@ -100,6 +91,27 @@ func (s *State) Refresh(b Basis) (kept bool, err error) {
 		s.hot.clear()
 	}
 	return kept, nil
+}
+
+// recount makes the State stand on next without the tail: the emails that are
+// stale are taken back and counted anew.
+func (s *State) recount(next *generation) error {
+	stale, few := s.stale(next)
+	s.keepTallies(next)
+	s.undo()
+	if !few || len(stale) > len(s.sums)/2 { // adding all anew reads less
+		s.tallies.drop()
+		stale = emailsOf(next.Files)
+		s.places, s.sums, s.people = map[event.EmailID]int32{}, nil, nil
+		s.shown, s.reached, s.dirty = 0, 0, nil
+	} else if err := s.each(&s.gen, stale, s.takeBack); err != nil {
+		return err
+	}
+	s.gen = *next
+	if err := s.each(&s.gen, stale, s.put); err != nil {
+		return err
+	}
+	return s.recall()
 }
 
 // stale returns the emails whose sums may be others under next, sorted, or that
@@ -174,16 +186,11 @@ func emailsOf(files []*File) []event.EmailID {
 // each calls do for what g may show of each pair of the emails.
 func (s *State) each(g *generation, emails []event.EmailID, do func(*emailSums, event.RecipientID, []Fact)) error {
 	for _, email := range emails {
-		i, ok := s.places[email]
-		if !ok {
-			if len(s.sums) == math.MaxInt32 {
-				return ErrRange
-			}
-			i = int32(len(s.sums))
-			s.sums = append(s.sums, emailSums{email, NewSums()})
-			s.places[email] = i
+		i, err := s.place(email)
+		if err != nil {
+			return err
 		}
-		err := g.fold(email, func(r event.RecipientID, facts []Fact) error {
+		err = g.fold(email, func(r event.RecipientID, facts []Fact) error {
 			if facts = s.shapes.visible(facts, g.Consent.hidden(r)); len(facts) > 0 {
 				do(&s.sums[i], r, facts)
 			}
@@ -194,6 +201,20 @@ func (s *State) each(g *generation, emails []event.EmailID, do func(*emailSums, 
 		}
 	}
 	return nil
+}
+
+// place returns where in sums the email's are.
+func (s *State) place(email event.EmailID) (int32, error) {
+	i, ok := s.places[email]
+	if !ok {
+		if len(s.sums) == math.MaxInt32 {
+			return 0, ErrRange
+		}
+		i = int32(len(s.sums))
+		s.sums = append(s.sums, emailSums{email, NewSums()})
+		s.places[email] = i
+	}
+	return i, nil
 }
 
 func (s *State) takeBack(sums *emailSums, r event.RecipientID, facts []Fact) {

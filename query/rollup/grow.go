@@ -1,0 +1,99 @@
+package rollup
+
+import "slices"
+
+// growth is of how many rows one may be new for files to be added pair by pair.
+// A pair costs a look into memory if the tail had it and else into the files, some
+// ten times what it costs in passing.
+const growth = 10
+
+// more returns the files that next has in addition, nil unless that is all that is
+// different, so that only pairs of these change, and only by events of their own.
+func (g *generation) more(next *generation) []*File {
+	added := without(next.Files, g.Files)
+	if next.Oldest != g.Oldest || !next.Consent.same(&g.Consent) || len(without(g.Files, next.Files)) > 0 || slices.ContainsFunc(added, (*File).reported) {
+		return nil
+	}
+	return added
+}
+
+// few reports whether the files are not none, and have few of the rows.
+func (s *State) few(more []*File) bool {
+	var added, all int64
+	for _, f := range more {
+		added += f.Rows
+	}
+	for _, f := range s.gen.Files {
+		all += f.Rows
+	}
+	return added > 0 && added <= (added+all)/s.growth
+}
+
+// grow makes the State stand on next without the tail: the pairs of the files that
+// it has more are counted with what these add. What the tail knows of a pair need
+// not be looked up: it is mostly the tail that has become a file.
+func (s *State) grow(next *generation, more []*File) error {
+	s.changed = s.changed[:0]
+	s.keepTallies(next)
+	s.undo()
+	for i, f := range more {
+		if len(f.pairs.blocks) > 0 {
+			if err := s.enlargeAll(f, i == 0); err != nil {
+				f.stream.more = false // it stopped in the middle
+				return err
+			}
+		}
+		s.gen.Files = append(slices.Clip(s.gen.Files), f)
+	}
+	s.gen = *next
+	return nil
+}
+
+// enlargeAll counts the pairs of f. With tail, the files are still those that the
+// tail was added to.
+func (s *State) enlargeAll(f *File, tail bool) error {
+	st := &f.stream
+	st.more = false
+	var h hotPair
+	for err := st.seek(f, f.emails[0].email); st.more || err != nil; err = st.next() {
+		if err != nil {
+			return f.wrap(err)
+		}
+		k := st.head
+		if known, ok := s.hot.pairs[k]; ok && tail {
+			h.own, h.told = append(h.own[:0], known.own[:known.cold.own]...), known.told[:known.cold.told]
+		} else if err := s.gen.read(k, &h); err != nil {
+			return err
+		}
+		h.cold = h.extent()
+		h.own = append(h.own, st.facts...)
+		if err := s.enlarge(k, &h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enlarge counts all of the pair where what is cold of it was counted.
+func (s *State) enlarge(k key, h *hotPair) error {
+	i, err := s.place(k.email)
+	if err != nil {
+		return err
+	}
+	for _, t := range s.tallies.by {
+		t.count(-1, k, s.factsOf(k, h, h.cold))
+		t.count(1, k, s.factsOf(k, h, h.extent()))
+	}
+	before, after := s.pairOf(k, h, h.cold), s.pairOf(k, h, h.extent())
+	sums := &s.sums[i].Sums
+	if !before.Empty() {
+		sums.remove(&before)
+	}
+	if !after.Empty() {
+		sums.Count(&after)
+	}
+	who := s.person(k.recipient)
+	who.change(s, &before, &after)
+	who.last = max(who.last, after.lastActive())
+	return nil
+}
