@@ -119,7 +119,16 @@ func (m *Message) attach(edits []edit, files []File, add *[]byte) []edit {
 	inner = append(inner, m.eol...)
 	return append(edits,
 		edit{start: p.body, end: p.body, rank: rankOpen, with: inner},
-		edit{start: p.end, end: p.end, rank: rankClose, with: m.partsOf(files, boundary, true)})
+		edit{start: p.end, end: p.end, rank: rankClose, with: append(m.loneCR(p.end), m.partsOf(files, boundary, true)...)})
+}
+
+// loneCR returns what keeps a carriage return before end what it is, part of a
+// text, where a line feed will follow it.
+func (m *Message) loneCR(end int) []byte {
+	if m.eol == "\n" && end > 0 && m.raw[end-1] == '\r' {
+		return []byte("\r")
+	}
+	return nil
 }
 
 // partsOf writes files as parts, from the line end before the first delimiter.

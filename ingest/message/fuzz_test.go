@@ -17,6 +17,7 @@ func FuzzCopy(f *testing.F) {
 		f.Add([]byte(raw), uint16(3))
 	}
 	f.Add([]byte("Content-Type: text/html; charset=SJIS\nContent-Transfer-Encoding: base64\n\n002B"), uint16(3)) // half a character at its end
+	f.Add([]byte("m:\nContent-Type: text/html; charset=utf-16\n\n//a0b\r"), uint16(3))                           // whose last byte is no line end
 	f.Add([]byte("A: b\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\n--x--"), uint16(0))
 	f.Fuzz(func(t *testing.T, raw []byte, at uint16) {
 		m, err := message.Parse(raw)
