@@ -23,7 +23,7 @@ func TestFuzzSQL(t *testing.T) {
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	r := newRig(t, func(o *Options) { o.Worker.Timeout, o.Worker.Memory = time.Second, 128<<20 })
+	r := newRig(t, func(o *Options) { o.Worker.Timeout, o.Worker.Memory = 5*time.Second, 128<<20 })
 	m := newMutator(rand.New(rand.NewPCG(seed, 1)), readList(t, "attacks.txt", r.replacer), readList(t, "analysts.txt", r.replacer))
 	tried, answered := 0, 0
 	for end := time.Now().Add(limit); time.Now().Before(end); tried++ {
