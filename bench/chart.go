@@ -73,7 +73,7 @@ func (c *Chart) WriteSVG(w io.Writer) error {
 func (s *Sheet) charts() (charts []Chart) {
 	places := map[string]int{}
 	for _, f := range s.Figures {
-		if f.Unit == "×" || strings.HasSuffix(f.Of, "p99") || strings.Contains(f.Of, "bytes") {
+		if f.Unit == "×" || strings.Contains(f.Of, "p99") || strings.Contains(f.Of, "bytes") {
 			continue
 		}
 		at, ok := places[f.Unit]
@@ -81,20 +81,12 @@ func (s *Sheet) charts() (charts []Chart) {
 			at = len(charts)
 			places[f.Unit], charts = at, append(charts, Chart{Title: s.Title, Unit: strings.TrimPrefix(f.Unit, "/")})
 			if f.Unit == "/s" {
-				charts[at].Unit = "events per second"
+				charts[at].Unit = "per second"
 			}
 		}
 		charts[at].Bars = append(charts[at].Bars, Bar{f.Name, f.Of, f.Value})
 	}
 	return charts
-}
-
-func (r *PixelReport) charts() []Chart {
-	c := Chart{Title: "Requests per second", Unit: "requests/s", Bars: []Bar{{"nothing stored", "fasthttp", r.Baseline.PerSecond}, {"durable", "mailwake", r.Mailwake.PerSecond}}}
-	if r.Nginx != nil {
-		c.Bars = append(c.Bars, Bar{"access log", "nginx", r.Nginx.PerSecond})
-	}
-	return []Chart{c}
 }
 
 func (r *FreshReport) charts() []Chart {

@@ -185,7 +185,7 @@ func (k *kpiBench) measure(ctx context.Context, n *node) error {
 		return err
 	}
 	k.say.step("waiting until the server is at rest")
-	if err := n.rest(ctx); err != nil {
+	if err := n.rest(ctx, time.Second); err != nil {
 		return err
 	}
 	k.sheet.stored(k.total, stored)

@@ -203,13 +203,12 @@ func (n *node) settle(ctx context.Context) error {
 	if _, err := n.api.kpi(ctx, asked{name: "organisation_summary"}); err != nil {
 		return err
 	}
-	return n.rest(ctx)
+	return n.rest(ctx, time.Second)
 }
 
-// rest waits until the server does next to nothing: after a start it makes ready what
-// it answers from.
-func (n *node) rest(ctx context.Context) error {
-	const look, next = time.Second, 50 * time.Millisecond
+// rest waits until the server does next to nothing for as long as look: after a start
+// it makes ready what it answers from.
+func (n *node) rest(ctx context.Context, look time.Duration) error {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	before, err := n.Usage()
@@ -220,7 +219,7 @@ func (n *node) rest(ctx context.Context) error {
 		case <-tick.C:
 		}
 		var now Usage
-		if now, err = n.Usage(); err == nil && now.CPU-before.CPU < next {
+		if now, err = n.Usage(); err == nil && now.CPU-before.CPU < look/20 {
 			return nil
 		}
 		before = now

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -20,7 +21,7 @@ type Setup struct {
 	Nginx     string   // program; default nginx, which may be absent
 	Keep      bool     // leave the data folder there, for inspect and verify
 
-	Conns      int           // keep-alive connections; default 256
+	Conns      int           // keep-alive connections; default 256; Pixel has Levels
 	Threads    int           // threads that generate load; default a quarter of the cores, at least 1
 	Recipients int           // recipients whose pixels are asked for in turn; default 4,000
 	StopLimit  time.Duration // how long a server may take to start, or to drain and end; default 1 minute
@@ -32,9 +33,10 @@ type Setup struct {
 // PixelOptions configure Pixel.
 type PixelOptions struct {
 	Setup
-	Rounds   int           // of baseline and mailwake each; default 3
-	Warmup   time.Duration // load before a measured round; default 2 s
-	Duration time.Duration // of a measured round; default 5 s
+	Levels   []int         // numbers of connections; default 256, 512 and 1,024
+	Rounds   int           // slices of each server; default 8
+	Warmup   time.Duration // load before the first slice; default 2 s
+	Duration time.Duration // of a measured slice; default 1 s
 }
 
 // FreshOptions configure Fresh.
@@ -95,11 +97,16 @@ func (s *Setup) setDefaults(cores int) error {
 }
 
 func (o *PixelOptions) setDefaults(cores int) error {
-	defaultTo(&o.Rounds, 3)
+	if len(o.Levels) == 0 {
+		o.Levels = []int{256, 512, 1024}
+	}
+	defaultTo(&o.Rounds, 8)
 	defaultTo(&o.Warmup, 2*time.Second)
-	defaultTo(&o.Duration, 5*time.Second)
+	defaultTo(&o.Duration, time.Second)
+	o.Conns = slices.Min(o.Levels) // no more threads than that
 	return errors.Join(
 		o.Setup.setDefaults(cores),
+		within("connections", slices.Max(o.Levels), o.Conns, maxConns),
 		within("rounds", o.Rounds, 1, maxRounds),
 		within("warm-up", o.Warmup, time.Millisecond, maxDuration),
 		within("duration", o.Duration, time.Millisecond, maxDuration),

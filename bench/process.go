@@ -114,6 +114,19 @@ func (p *Process) Kill() {
 	}
 }
 
+// hold lets the process and its group stand still until resume: what it was doing, and
+// what it had put off, waits.
+func (p *Process) hold() error { return p.signalGroup(syscall.SIGSTOP) }
+
+func (p *Process) resume() error { return p.signalGroup(syscall.SIGCONT) }
+
+func (p *Process) signalGroup(s syscall.Signal) error {
+	if err := syscall.Kill(-p.PID(), s); err != nil {
+		return p.Explain(fmt.Errorf("%v to %s: %w", s, p.name, err))
+	}
+	return nil
+}
+
 // Explain adds to an error of its client how the process ended, if it did.
 func (p *Process) Explain(err error) error {
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -11,44 +12,47 @@ import (
 )
 
 func pixelOptions(t *testing.T, flaws string) PixelOptions {
-	return PixelOptions{Setup: fakeSetup(t, flaws), Rounds: 2, Warmup: 10 * time.Millisecond, Duration: 40 * time.Millisecond}
+	return PixelOptions{Setup: fakeSetup(t, flaws), Levels: []int{4, 2}, Rounds: 2, Warmup: 10 * time.Millisecond, Duration: 40 * time.Millisecond}
 }
 
 func TestPixel(t *testing.T) {
 	o := pixelOptions(t, "")
 	var said bytes.Buffer
 	o.Progress, o.ForceProgress = &said, true
-	r, err := Pixel(t.Context(), o)
+	s, err := Pixel(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Events == 0 || r.Stored != r.Events {
-		t.Errorf("answered %d, stored %d", r.Events, r.Stored)
+	if s.Events == 0 || s.Stored != s.Events {
+		t.Errorf("answered %d, stored %d", s.Events, s.Stored)
 	}
-	if len(r.Baseline.Rounds) != 2 || len(r.Mailwake.Rounds) != 2 {
-		t.Errorf("%d baseline and %d mailwake rounds", len(r.Baseline.Rounds), len(r.Mailwake.Rounds))
-	}
-	for _, round := range append(r.Baseline.Rounds, r.Mailwake.Rounds...) {
-		if round.Requests == 0 || round.Events <= round.Requests || round.Latency.P50 <= 0 || round.EventsPerSecond <= 0 || round.PeakMiB <= 0 {
-			t.Errorf("round without figures: %+v", round)
+	for _, level := range []string{"4 connections", "2 connections"} {
+		for _, server := range []string{", baseline", ", mailwake"} {
+			for _, of := range []string{"requests/s", "p50", "peak RSS"} {
+				if s.value(level+server, of) <= 0 {
+					t.Errorf("no %s of %s", of, level+server)
+				}
+			}
+		}
+		own, base := s.value(level+", mailwake", "requests/s"), s.value(level+", baseline", "requests/s")
+		if got := s.value(level, overBaseline); math.Abs(got*base/own-1) > 1e-9 || s.value(level, leastSlice) > s.value(level, mostSlice) || s.value(level, halfP99) <= 0 {
+			t.Errorf("%s: ratio %v of %v and %v in %+v", level, got, own, base, s.Figures)
 		}
 	}
-	if r.Half.Requests == 0 || r.Half.Latency.P99 <= 0 {
-		t.Errorf("no figures at half of the peak: %+v", r.Half)
+	if want := min(s.value("4 connections", overBaseline), s.value("2 connections", overBaseline)); s.Ratio != want {
+		t.Errorf("ratio %v, want %v", s.Ratio, want)
 	}
-	if got := r.Mailwake.PerSecond / r.Baseline.PerSecond; r.Ratio != got || got <= 0 {
-		t.Errorf("ratio %v, want %v", r.Ratio, got)
+	if len(s.Peers) != 1 || !strings.Contains(s.Peers[0].Value, "is not installed") {
+		t.Errorf("nginx that is absent: %+v", s.Peers)
 	}
-	if r.Nginx != nil || !strings.Contains(r.NginxAbsent, "is not installed") {
-		t.Errorf("nginx that is absent: %+v, %q", r.Nginx, r.NginxAbsent)
-	}
-	if !strings.Contains(said.String(), "round 2 of 2: mailwake, measuring\n") {
+	// By turns: who was last in one round is first in the next one.
+	if !strings.Contains(said.String(), "1 of 2: baseline\n4 connections, slice 1 of 2: mailwake\n4 connections, slice 2 of 2: mailwake\n4 connections, slice 2 of 2: baseline\n") {
 		t.Errorf("progress: %s", said.String())
 	}
 	if left, _ := os.ReadDir(o.Dir); len(left) != 0 {
 		t.Errorf("the data folder was left behind: %v", left)
 	}
-	checkReport(t, &r, []string{"baseline 2", "mailwake, median", "ratio", "stored = answered"}, []string{"ratio", "cpu_ratio", "cpu_ratio_with_drain"})
+	checkReport(t, &s, []string{"4 connections, mailwake", "requests/s over baseline", "stored = sent"}, []string{"ratio", "figures"})
 }
 
 // checkReport looks for words in the text and for keys in the JSON of a report.
@@ -84,15 +88,15 @@ func checkReport(t *testing.T, r Report, words, keys []string) {
 
 func TestPixelBesideNginx(t *testing.T) {
 	o := pixelOptions(t, "")
-	o.Rounds, o.Nginx = 1, o.Binary
-	r, err := Pixel(t.Context(), o)
+	o.Levels, o.Rounds, o.Nginx = []int{3}, 1, o.Binary
+	s, err := Pixel(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.NginxAbsent != "" || r.Nginx == nil || len(r.Nginx.Rounds) != 1 || r.Nginx.PerSecond <= 0 {
-		t.Errorf("nginx: %+v, absent: %q", r.Nginx, r.NginxAbsent)
+	if s.value("3 connections, nginx", "requests/s") <= 0 || s.value("3 connections", "requests/s over nginx") <= 0 {
+		t.Errorf("nginx: %+v", s)
 	}
-	checkReport(t, &r, []string{"nginx with access log, median", "mailwake over nginx"}, nil)
+	checkReport(t, &s, []string{"empty_gif", "requests/s over nginx"}, nil)
 }
 
 func TestPixelFlaws(t *testing.T) {
@@ -143,7 +147,7 @@ func TestFresh(t *testing.T) {
 // What is counted before the drain may be gone after it.
 func TestLostByRestart(t *testing.T) {
 	pixel := pixelOptions(t, "forget=1")
-	pixel.Rounds = 1 // no round follows that would find out
+	pixel.Levels = []int{4} // no other follows that would find out
 	_, err := Pixel(t.Context(), pixel)
 	if err == nil || !strings.Contains(err.Error(), "after the last restart: ") || !errors.As(err, new(*CountError)) {
 		t.Errorf("pixel: %v", err)

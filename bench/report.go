@@ -143,6 +143,9 @@ func number[T int | int64](n T) string {
 	return text
 }
 
+// cpu writes microseconds per request.
+func cpu(us float64) string { return fmt.Sprintf("%.2f µs", us) }
+
 // micros writes a latency in the unit people read it in.
 func micros(us float64) string {
 	switch {

@@ -23,7 +23,7 @@ var saved = []struct {
 	name string
 	make func() Report
 }{
-	{"pixel", func() Report { return &PixelReport{} }}, {"bulk", newSheet}, {"fresh", func() Report { return &FreshReport{} }},
+	{"pixel", newSheet}, {"bulk", newSheet}, {"fresh", func() Report { return &FreshReport{} }},
 	{"flush", newSheet}, {"compact", newSheet}, {"restart", newSheet}, {"kpi", newSheet}, {"sql", func() Report { return &ReadersReport{} }},
 	{"decide", newSheet}, {"soak", func() Report { return &SoakReport{} }},
 }

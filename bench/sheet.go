@@ -77,29 +77,41 @@ func (s *Sheet) value(name, of string) float64 {
 	return 0
 }
 
-// grid returns the figures as rows and columns in the order of their first use.
-func (s *Sheet) grid() [][]string {
-	var names, ofs []string
+// grids returns the figures as rows and columns in the order of their first use; rows
+// that share no column with those before start a table of their own.
+func (s *Sheet) grids() (grids [][][]string) {
+	var names []string
+	cells := map[string][]Figure{}
 	for _, f := range s.Figures {
-		if !slices.Contains(names, f.Name) {
+		if cells[f.Name] == nil {
 			names = append(names, f.Name)
 		}
-		if !slices.Contains(ofs, f.Of) {
-			ofs = append(ofs, f.Of)
-		}
+		cells[f.Name] = append(cells[f.Name], f)
 	}
-	grid := [][]string{append([]string{""}, ofs...)}
 	for _, name := range names {
-		row := make([]string, len(ofs)+1)
-		row[0] = name
-		for _, f := range s.Figures {
-			if f.Name == name {
-				row[1+slices.Index(ofs, f.Of)] = short(f.Value) + " " + f.Unit
-			}
+		header := []string(nil)
+		if len(grids) > 0 {
+			header = grids[len(grids)-1][0]
 		}
-		grid = append(grid, row)
+		if !slices.ContainsFunc(cells[name], func(f Figure) bool { return slices.Contains(header, f.Of) }) {
+			grids, header = append(grids, [][]string{nil}), []string{""}
+		}
+		row := []string{name}
+		for _, f := range cells[name] {
+			at := slices.Index(header, f.Of)
+			if at < 0 {
+				at, header = len(header), append(header, f.Of)
+			}
+			for len(row) <= at {
+				row = append(row, "")
+			}
+			row[at] = short(f.Value) + " " + f.Unit
+		}
+		grid := &grids[len(grids)-1]
+		*grid = append(*grid, row)
+		(*grid)[0] = header
 	}
-	return grid
+	return grids
 }
 
 // short writes a value with three digits that count, or whole.
@@ -132,9 +144,11 @@ func (s *Sheet) WriteText(w io.Writer) error {
 			return err
 		}
 	}
-	fmt.Fprintln(w)
-	if err := table(w, s.grid()); err != nil {
-		return err
+	for _, grid := range s.grids() {
+		fmt.Fprintln(w)
+		if err := table(w, grid); err != nil {
+			return err
+		}
 	}
 	if s.Ratio != 0 {
 		fmt.Fprintf(w, "\n  ratio %s: %s\n", short(s.Ratio), s.RatioOf)

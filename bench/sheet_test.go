@@ -24,14 +24,14 @@ func TestSave(t *testing.T) {
 	if err := Save(dir, "bulk", someSheet(2.5e6)); err != nil {
 		t.Fatal(err)
 	}
-	if err := Save(dir, "pixel", &PixelReport{Bench: "pixel", Nginx: &PixelServer{PerSecond: 100}}); err != nil {
+	if err := Save(dir, "fresh", &FreshReport{Bench: "fresh"}); err != nil {
 		t.Fatal(err)
 	}
 	page, err := os.ReadFile(filepath.Join(dir, "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"## bench bulk", "2,500,000 /s", "ratio 2.50: mailwake over ClickHouse", "stored = sent", "![Rows](bulk-1.svg)", "## bench pixel", "nginx"} {
+	for _, want := range []string{"## bench bulk", "2,500,000 /s", "ratio 2.50: mailwake over ClickHouse", "stored = sent", "![Rows](bulk-1.svg)", "## bench fresh", "answer → KPI"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("no %q in\n%s", want, page)
 		}
@@ -43,13 +43,13 @@ func TestSave(t *testing.T) {
 }
 
 func TestCompare(t *testing.T) {
-	a, b, pixel := t.TempDir(), t.TempDir(), t.TempDir()
+	a, b, other := t.TempDir(), t.TempDir(), t.TempDir()
 	for dir, r := range map[string]Report{a: someSheet(2e6), b: someSheet(3e6)} {
 		if err := Save(dir, "bulk", r); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := Save(pixel, "pixel", &PixelReport{Bench: "pixel"}); err != nil {
+	if err := Save(other, "fresh", &FreshReport{Bench: "fresh"}); err != nil {
 		t.Fatal(err)
 	}
 	c, err := Compare(filepath.Join(a, "bulk.json"), filepath.Join(b, "bulk.json"))
@@ -65,7 +65,7 @@ func TestCompare(t *testing.T) {
 	if found != 2 {
 		t.Errorf("figures %+v", c.Figures)
 	}
-	if _, err := Compare(filepath.Join(a, "bulk.json"), filepath.Join(pixel, "pixel.json")); err == nil || !strings.Contains(err.Error(), "is a report of") {
+	if _, err := Compare(filepath.Join(a, "bulk.json"), filepath.Join(other, "fresh.json")); err == nil || !strings.Contains(err.Error(), "is a report of") {
 		t.Errorf("reports of two kinds: %v", err)
 	}
 }

@@ -51,23 +51,26 @@ func TestSoakSummary(t *testing.T) {
 }
 
 func TestPixelSummary(t *testing.T) {
-	server := func(perSecond, cpu float64) PixelServer {
-		var s PixelServer
-		for _, f := range []float64{0.5, 1, 7} { // a median is not moved by a bad round
-			round := PixelRound{CPUWithDrain: cpu * f}
-			round.PerSecond, round.ServerCPU = perSecond*f, cpu*f
-			s.Rounds = append(s.Rounds, round)
+	server := func(name string, perSecond, cpu float64) *runner {
+		r := &runner{node: &node{Process: &Process{name: name}}, withDrain: cpu}
+		for _, f := range []float64{1, 2} { // the machine is slower for a while
+			r.slices = append(r.slices, Traffic{Requests: int64(perSecond * f), Seconds: 1, PerSecond: perSecond * f, ServerCPU: cpu / f})
 		}
-		return s
+		return r
 	}
 	for _, c := range []struct {
 		ratio, cpu float64
 		ok         bool
-	}{{0.8, 1.25, true}, {0.79, 1, false}, {1, 1.26, false}} {
-		r := PixelReport{Baseline: server(1000, 10), Mailwake: server(1000*c.ratio, 10*c.cpu), Half: Traffic{Requests: 1}}
-		r.summarise()
-		if math.Abs(r.Ratio-c.ratio) > 1e-9 || math.Abs(r.CPURatio-c.cpu) > 1e-9 || r.OK() != c.ok {
-			t.Errorf("%+v: ratio %v, CPU %v, ok %v", c, r.Ratio, r.CPURatio, r.OK())
+	}{{0.9, 1.15, true}, {0.89, 1, false}, {1, 1.16, false}} {
+		const name = "256 connections"
+		b := pixelBench{sheet: &Sheet{}, levels: []pixelLevel{{name: name, servers: []*runner{server("baseline", 1000, 10), server("mailwake", 1000*c.ratio, 10*c.cpu)}}}}
+		b.report()
+		s := b.sheet
+		if math.Abs(s.Ratio-c.ratio) > 1e-9 || math.Abs(s.value(name, cpuOverBaseline)-c.cpu) > 1e-9 || s.OK() != c.ok {
+			t.Errorf("%+v: ratio %v, CPU %v, ok %v", c, s.Ratio, s.value(name, cpuOverBaseline), s.OK())
+		}
+		if least, most := s.value(name, leastSlice), s.value(name, mostSlice); math.Abs(least-c.ratio) > 1e-9 || math.Abs(most-c.ratio) > 1e-9 {
+			t.Errorf("%+v: slices from %v to %v", c, least, most)
 		}
 	}
 }
@@ -97,7 +100,7 @@ func TestTable(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	var p PixelOptions
-	if err := p.setDefaults(2); err != nil || p.Conns != 256 || p.Threads != 1 || p.Rounds != 3 || p.Duration != 5*time.Second || p.Binary == "" {
+	if err := p.setDefaults(2); err != nil || len(p.Levels) != 3 || p.Threads != 1 || p.Rounds != 8 || p.Duration != time.Second || p.Binary == "" {
 		t.Errorf("%+v, %v", p, err)
 	}
 	var s SoakOptions
@@ -105,8 +108,8 @@ func TestOptions(t *testing.T) {
 		t.Errorf("%+v, %v", s, err)
 	}
 	for want, err := range map[string]error{
-		"connections": (&PixelOptions{Setup: Setup{Conns: 1 << 20}}).setDefaults(2),
-		"threads":     (&PixelOptions{Setup: Setup{Conns: 2, Threads: 3}}).setDefaults(2),
+		"connections": (&PixelOptions{Levels: []int{1 << 20}}).setDefaults(2),
+		"threads":     (&PixelOptions{Setup: Setup{Threads: 3}, Levels: []int{8, 2}}).setDefaults(2),
 		"rounds":      (&PixelOptions{Rounds: -1}).setDefaults(2),
 		"duration":    (&FreshOptions{Duration: -time.Second}).setDefaults(2),
 		"probes":      (&FreshOptions{Duration: 24 * time.Hour, ProbeEvery: time.Millisecond}).setDefaults(2),

@@ -30,15 +30,24 @@ type benchCmd struct {
 
 // benchFlags are common to all measurements.
 type benchFlags struct {
-	Format      string `help:"text or json: one object with every figure." enum:"text,json" default:"text"`
-	Folder      string `help:"Folder for the measured servers' data; default is a temporary one." type:"path" placeholder:"DIR"`
-	Report      string `help:"Write the report as NAME.json into this folder, and its page anew." type:"path" placeholder:"DIR"`
-	Peers       string `help:"Folder of the peers that npm installs (make bench-setup)." type:"path" default:"bench/peers" placeholder:"DIR"`
-	Connections int    `help:"Keep-alive connections." default:"256"`
+	Format string `help:"text or json: one object with every figure." enum:"text,json" default:"text"`
+	Folder string `help:"Folder for the measured servers' data; default is a temporary one." type:"path" placeholder:"DIR"`
+	Report string `help:"Write the report as NAME.json into this folder, and its page anew." type:"path" placeholder:"DIR"`
+	Peers  string `help:"Folder of the peers that npm installs (make bench-setup)." type:"path" default:"bench/peers" placeholder:"DIR"`
+}
+
+// benchConnections are those of the measurements with one number of them.
+type benchConnections struct {
+	Connections int `help:"Keep-alive connections." default:"256"`
 }
 
 func (f *benchFlags) setup(e *env) bench.Setup {
-	return bench.Setup{Dir: f.Folder, Peers: f.Peers, Conns: f.Connections, Progress: e.err}
+	return bench.Setup{Dir: f.Folder, Peers: f.Peers, Progress: e.err}
+}
+
+func (c benchConnections) on(s bench.Setup) bench.Setup {
+	s.Conns = c.Connections
+	return s
 }
 
 func (f *benchFlags) print(e *env, name string, r bench.Report, err error) error {
@@ -58,37 +67,40 @@ func (f *benchFlags) print(e *env, name string, r bench.Report, err error) error
 
 type benchPixelCmd struct {
 	benchFlags
-	Rounds   int           `help:"Rounds per server, alternating." default:"3"`
-	Duration time.Duration `help:"Length of a round." default:"5s"`
+	Connections []int         `help:"Numbers of keep-alive connections." default:"256,512,1024"`
+	Rounds      int           `help:"Slices of each server, by turns." default:"8"`
+	Duration    time.Duration `help:"Length of a slice." default:"1s"`
 }
 
 // Run measures pixel requests.
 func (c *benchPixelCmd) Run(ctx context.Context, e *env) error {
-	r, err := bench.Pixel(ctx, bench.PixelOptions{Setup: c.setup(e), Rounds: c.Rounds, Duration: c.Duration})
+	r, err := bench.Pixel(ctx, bench.PixelOptions{Setup: c.setup(e), Levels: c.Connections, Rounds: c.Rounds, Duration: c.Duration})
 	return c.print(e, "pixel", &r, err)
 }
 
 type benchFreshCmd struct {
 	benchFlags
+	benchConnections
 	Rate     float64       `help:"Requests per second in the background." default:"1000"`
 	Duration time.Duration `help:"Length of the measurement." default:"20s"`
 }
 
 // Run measures freshness.
 func (c *benchFreshCmd) Run(ctx context.Context, e *env) error {
-	r, err := bench.Fresh(ctx, bench.FreshOptions{Setup: c.setup(e), Rate: c.Rate, Duration: c.Duration})
+	r, err := bench.Fresh(ctx, bench.FreshOptions{Setup: c.on(c.setup(e)), Rate: c.Rate, Duration: c.Duration})
 	return c.print(e, "fresh", &r, err)
 }
 
 type benchSoakCmd struct {
 	benchFlags
+	benchConnections
 	Rate     float64       `help:"Requests per second." default:"20000"`
 	Duration time.Duration `help:"Length of the soak." default:"10m"`
 }
 
 // Run soaks.
 func (c *benchSoakCmd) Run(ctx context.Context, e *env) error {
-	r, err := bench.Soak(ctx, bench.SoakOptions{Setup: c.setup(e), Rate: c.Rate, Duration: c.Duration})
+	r, err := bench.Soak(ctx, bench.SoakOptions{Setup: c.on(c.setup(e)), Rate: c.Rate, Duration: c.Duration})
 	return c.print(e, "soak", &r, err)
 }
 
@@ -151,6 +163,7 @@ func (c *benchCompareCmd) Run(e *env) error {
 
 type benchSQLCmd struct {
 	benchFlags
+	benchConnections
 	Events   int           `help:"Events in the table." default:"10000000"`
 	Rate     float64       `help:"Requests per second in the background." default:"10000"`
 	Readers  int           `help:"Readers at once." default:"20"`
@@ -161,7 +174,7 @@ type benchSQLCmd struct {
 // Run measures readers beside ingest.
 func (c *benchSQLCmd) Run(ctx context.Context, e *env) error {
 	r, err := bench.Readers(ctx, bench.ReadersOptions{
-		Setup: c.setup(e), Events: c.Events, Rate: c.Rate, Readers: c.Readers, Pause: c.Pause, Duration: c.Duration,
+		Setup: c.on(c.setup(e)), Events: c.Events, Rate: c.Rate, Readers: c.Readers, Pause: c.Pause, Duration: c.Duration,
 	})
 	return c.print(e, "sql", &r, err)
 }
