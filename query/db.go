@@ -202,9 +202,14 @@ func (db *DB) SQL(ctx context.Context, st Statement) (*Result, error) {
 		st.Limit = defaultRows
 	}
 	if db.work != nil {
-		if err := db.Readable(st.Org); err != nil {
+		rules, err := db.opts.Rules(st.Org)
+		if err != nil {
+			return nil, fmt.Errorf("rules: %w", err)
+		}
+		if err := rules.readable(); err != nil {
 			return nil, err
 		}
+		db.work.forgetBefore(st.Org, rules.Emptied)
 		st.Limit = min(st.Limit, db.opts.Worker.MaxRows)
 		return db.work.sql(ctx, st)
 	}

@@ -35,11 +35,11 @@ func (db *DB) Forget(ctx context.Context, org event.OrgID) error {
 
 func (s *store) forgetRollups(ctx context.Context) error {
 	live := map[string]bool{}
-	rules, err := s.opts.Rules(s.org)
-	if s.rollups.dir == "" || err != nil {
-		return err
+	if s.rollups.dir == "" {
+		return nil
 	}
-	if rules.readable() == nil {
+	// Of an organisation that is no more, nobody may read anything either.
+	if rules, err := s.opts.Rules(s.org); err == nil && rules.readable() == nil {
 		view, err := s.opts.Source.View(ctx, s.org)
 		if err != nil {
 			return fmt.Errorf("view: %w", err)
@@ -62,7 +62,28 @@ func (s *store) forgetRollups(ctx context.Context) error {
 // they are given back.
 func (w *workers) forget(org event.OrgID) {
 	w.mu.Lock()
+	idle := w.forgetLocked(org)
+	w.mu.Unlock()
+	for _, p := range idle {
+		p.kill("what it holds was removed")
+	}
+}
+
+// forgetBefore ends those that were fed before the catalog was emptied.
+func (w *workers) forgetBefore(org event.OrgID, emptied uint64) {
 	var idle []*worker
+	w.mu.Lock()
+	if was, ok := w.mu.emptied[org]; ok && was != emptied {
+		idle = w.forgetLocked(org)
+	}
+	w.mu.emptied[org] = emptied
+	w.mu.Unlock()
+	for _, p := range idle {
+		p.kill("what it holds was removed")
+	}
+}
+
+func (w *workers) forgetLocked(org event.OrgID) (idle []*worker) {
 	kept := w.mu.idle[:0]
 	for _, p := range w.mu.idle {
 		if p.key.org == org && p.idleUntil.Stop() {
@@ -77,10 +98,7 @@ func (w *workers) forget(org event.OrgID) {
 			delete(w.mu.live, p)
 		}
 	}
-	w.mu.Unlock()
-	for _, p := range idle {
-		p.kill("what it holds was removed")
-	}
+	return idle
 }
 
 // SearchRollups looks through every rollup that is kept of the organisation, in use

@@ -21,6 +21,7 @@ type Rules struct {
 	PurgeAt event.Micros  // of a terminated organisation: when its data goes
 	MaxAge  time.Duration // rows that occurred longer ago are not shown; 0: no limit
 	Zone    string        // IANA name of the zone of reports; "" is UTC
+	Emptied uint64        // changes whenever texts were removed from the Catalog: no copy of it stays
 	Consent Consent
 }
 

@@ -28,7 +28,8 @@ type store struct {
 	from     event.Position
 	pulled   event.Position // tail rows before it are in a segment
 
-	mark catalogMark // how far the catalog is copied
+	mark    catalogMark // how far the catalog is copied
+	emptied uint64      // Rules.Emptied of the copy
 
 	known *known        // nil where no rollups are kept
 	asked *atomic.Int64 // when a KPI was asked for last, in Unix seconds
@@ -96,10 +97,16 @@ func (s *store) leaseFor(ctx context.Context, allowed func(*Rules) error, prepar
 	if err := allowed(&rules); err != nil {
 		return nil, err
 	}
+	if s.duck != nil && s.emptied != rules.Emptied {
+		if err := s.reset(); err != nil {
+			return nil, err
+		}
+	}
 	if s.duck == nil {
 		if err := s.open(ctx); err != nil {
 			return nil, err
 		}
+		s.emptied = rules.Emptied
 	}
 	view, err := s.opts.Source.View(ctx, s.org)
 	if err != nil {

@@ -24,10 +24,11 @@ type workers struct {
 
 	mu struct {
 		sync.Mutex
-		closed bool
-		orgs   map[event.OrgID]chan struct{} // one token per running statement of the organisation
-		idle   []*worker                     // given back last, last
-		live   map[*worker]bool
+		closed  bool
+		orgs    map[event.OrgID]chan struct{} // one token per running statement of the organisation
+		idle    []*worker                     // given back last, last
+		live    map[*worker]bool
+		emptied map[event.OrgID]uint64 // Rules.Emptied of the last statement
 	}
 }
 
@@ -45,7 +46,7 @@ func newWorkers(opts *Options, feed feeder) *workers {
 	}
 	w := &workers{opts: opts, feed: feed, all: make(chan struct{}, opts.Worker.Running)}
 	w.mu.orgs = map[event.OrgID]chan struct{}{}
-	w.mu.live = map[*worker]bool{}
+	w.mu.live, w.mu.emptied = map[*worker]bool{}, map[event.OrgID]uint64{}
 	return w
 }
 

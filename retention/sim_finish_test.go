@@ -39,7 +39,7 @@ func (w *world) finish() {
 		w.sweep()
 	}
 	for _, n := range w.nodes {
-		w.check(n)
+		w.checkAnswers(n, w.check(n))
 	}
 	for finding, err := range w.nodes[0].lake.Verify(context.Background(), "acme") {
 		must(w.t, err)
@@ -48,7 +48,7 @@ func (w *world) finish() {
 		}
 	}
 	w.search()
-	w.searchErased()
+	w.searchErased(w.erased()...)
 }
 
 // end purges the organisation: at its date, not before, through faults and crashes,
@@ -133,13 +133,11 @@ func (w *world) search() {
 }
 
 // searchErased looks for what is gone of erased people in every byte there is. The
-// other process's log and cache are its own to clean.
-func (w *world) searchErased() {
+// other process's log and cache are its own to clean. Rollups hold none of those
+// named, of whom nothing came back since.
+func (w *world) searchErased(rolled ...event.RecipientID) {
 	wanted := map[string]bool{}
-	erased := w.reg.ErasedRecipients(w.org)
-	for _, e := range w.erasures() {
-		erased = slices.DeleteFunc(slices.Clone(erased), func(r event.RecipientID) bool { return slices.Contains(e.Recipients, r) })
-	}
+	erased := w.erased()
 	for _, r := range erased {
 		wanted[mailbox(r)] = true
 	}
@@ -150,6 +148,10 @@ func (w *world) searchErased() {
 	}
 	w.searchStore(wanted, nil)
 	w.searchFolder(wanted)
+	_, holding, err := w.nodes[0].db.SearchRollups(w.org, func(r event.RecipientID) bool { return slices.Contains(rolled, r) })
+	if must(w.t, err); len(holding) > 0 {
+		w.t.Errorf("rollups hold people who were erased: %q", holding)
+	}
 }
 
 // searchBytes fails for each marker that is wanted.

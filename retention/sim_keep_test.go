@@ -59,7 +59,7 @@ func (w *world) makeWay() (waits bool) {
 
 func (n *node) closeViews() {
 	for _, h := range n.views {
-		h.view.Close()
+		h.close()
 	}
 	n.views = nil
 }
@@ -146,9 +146,10 @@ func (w *world) removals(n *node) *Removals {
 		DropTail: func(ctx context.Context, org event.OrgID) error {
 			return twist(ctx, func(ctx context.Context) error { return n.eng.Drop(ctx, org) })
 		},
-		Forget: func(ctx context.Context, _ event.OrgID) error {
-			return twist(ctx, func(context.Context) error { return nil })
+		Forget: func(ctx context.Context, org event.OrgID) error {
+			return twist(ctx, func(ctx context.Context) error { return n.db.Forget(ctx, org) })
 		},
+		Rollups: n.db.SearchRollups,
 	}
 }
 
@@ -204,5 +205,5 @@ func (w *world) erase() {
 	for _, f := range reached {
 		f.gone = true
 	}
-	w.searchErased()
+	w.searchErased(who)
 }

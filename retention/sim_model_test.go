@@ -1,15 +1,17 @@
 package retention
 
 import (
+	"bytes"
 	"context"
 	"iter"
+	"os"
 	"slices"
 	"time"
 
-	"mailwake/engine"
 	"mailwake/engine/classify"
 	"mailwake/engine/event"
 	"mailwake/engine/registry"
+	"mailwake/query"
 )
 
 // fact is one event that was appended, known by its id.
@@ -31,6 +33,7 @@ type fact struct {
 type model struct {
 	facts    map[int64]*fact // by id
 	refusals map[event.RecipientID]registry.Refusal
+	changes  uint64 // of refusals
 	policy   registry.Policy
 }
 
@@ -85,21 +88,25 @@ func (w *world) maintained(done bool) {
 	}
 }
 
-// check compares a View of n with the model.
-func (w *world) check(n *node) {
+// check compares a View of n with the model, and returns all that it has.
+func (w *world) check(n *node) (rows []event.Interaction) {
 	v, err := n.eng.View(context.Background(), w.org)
 	if err != nil {
 		w.t.Errorf("view on node %d: %v", n.id, err)
-		return
+		return nil
 	}
 	defer v.Close()
 	w.tally.views++
 	seen := map[int64]bool{}
-	for _, in := range w.content(v) {
+	rows = w.content(v)
+	for _, in := range rows {
 		w.see(n, in, true, seen)
 	}
 	for _, in := range v.Rows(0) {
 		w.see(n, *in, false, seen)
+		one := *in
+		one.Org = 0
+		rows = append(rows, one)
 	}
 	for id, f := range w.model.facts {
 		if seen[id] || f.gone || f.node != n && !f.inFiles {
@@ -111,6 +118,7 @@ func (w *world) check(n *node) {
 		}
 		f.gone = true
 	}
+	return rows
 }
 
 // see holds one row of a View against the model.
@@ -163,13 +171,21 @@ func (w *world) judged(f *fact) event.Actor {
 }
 
 // content reads the files of a View.
-func (w *world) content(v *engine.View) (out []event.Interaction) {
+func (w *world) content(v query.View) (out []event.Interaction) {
 	for _, path := range v.Files() {
-		in, err := readParquet(path)
+		data, err := os.ReadFile(path)
+		known, ok := w.parsed[path]
+		if !ok || !bytes.Equal(data, known.data) {
+			known.data = data
+			if err == nil {
+				known.rows, err = readParquet(path)
+			}
+			w.parsed[path] = known
+		}
 		if err != nil {
 			w.t.Errorf("a file of a view: %v", err)
 		}
-		out = append(out, in...)
+		out = append(out, known.rows...)
 	}
 	return out
 }

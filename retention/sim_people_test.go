@@ -29,8 +29,11 @@ func (w *world) populate() {
 	for i := range people * apart {
 		mail.Recipients = append(mail.Recipients, registry.NewRecipient{Address: mailbox(event.RecipientID(i+1)) + "@people.example"})
 	}
-	_, err = w.reg.RegisterEmail(context.Background(), o.ID, mail)
-	must(w.t, err)
+	for range 3 {
+		_, err = w.reg.RegisterEmail(context.Background(), o.ID, mail)
+		must(w.t, err)
+		mail.Recipients = mail.Recipients[1:2] // to whom nothing happens
+	}
 }
 
 func mailbox(r event.RecipientID) string { return fmt.Sprintf("person-%06d", r) }
@@ -59,6 +62,15 @@ func (w *world) erasures() []registry.Erasure {
 	open, err := w.reg.UnfinishedErasures(context.Background(), w.org)
 	must(w.t, err)
 	return open
+}
+
+// erased are those whose erasure is done.
+func (w *world) erased() []event.RecipientID {
+	list := slices.Clone(w.reg.ErasedRecipients(w.org))
+	for _, e := range w.erasures() {
+		list = slices.DeleteFunc(list, func(r event.RecipientID) bool { return slices.Contains(e.Recipients, r) })
+	}
+	return list
 }
 
 // acme is the organisation as it is now.

@@ -20,6 +20,7 @@ import (
 	"mailwake/engine/lake"
 	"mailwake/engine/registry"
 	"mailwake/engine/wal/waltest"
+	"mailwake/query"
 )
 
 const (
@@ -96,8 +97,15 @@ type world struct {
 	sign  *Signer
 	twist func() blobtest.When // at each step of a removal outside of the store; nil: none
 	model model
-	trace []string
-	tally tally
+	// parsed are data files by path, decoded: most of them are looked at many times.
+	parsed map[string]dataFile
+	trace  []string
+	tally  tally
+}
+
+type dataFile struct {
+	data []byte
+	rows []event.Interaction
 }
 
 type node struct {
@@ -106,14 +114,16 @@ type node struct {
 	faults *blobtest.Faulty
 	lake   *lake.Lake
 	eng    *engine.Engine
+	db     *query.DB
 	views  []held
 }
 
-// held is a View that is kept over the next steps.
+// held is the View of a query that runs over the next steps, until close.
 type held struct {
-	view *engine.View
-	want []event.Interaction
-	at   time.Time
+	view  query.View
+	want  []event.Interaction
+	at    time.Time
+	close func()
 }
 
 func simulate(t *testing.T, seed uint64) tally {
@@ -130,7 +140,9 @@ func simulate(t *testing.T, seed uint64) tally {
 		w.tally.steps++
 		w.step()
 		for _, n := range w.nodes {
-			w.check(n)
+			if rows := w.check(n); n.id == 0 || w.tally.steps%8 == 0 {
+				w.checkAnswers(n, rows)
+			}
 			w.checkViews(n)
 		}
 		if t.Failed() {
@@ -145,7 +157,7 @@ func simulate(t *testing.T, seed uint64) tally {
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 0x6b656570)), dir: t.TempDir(), now: time.Now().Truncate(time.Second)}
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 0x6b656570)), dir: t.TempDir(), now: time.Now().Truncate(time.Second), parsed: map[string]dataFile{}}
 	w.model = model{facts: map[int64]*fact{}, refusals: map[event.RecipientID]registry.Refusal{}, policy: registry.DefaultPolicy()}
 	w.store = blob.Mem("sim")
 	if w.rng.IntN(2) == 0 {
@@ -180,6 +192,11 @@ func (w *world) open(n *node) {
 	opts.Log.VFS, opts.Log.SegmentBytes = n.disk, 64<<10
 	n.eng, err = engine.Open(context.Background(), opts)
 	must(w.t, err)
+	folder := "" // a node without rollups
+	if n.id == 0 {
+		folder = filepath.Join(w.dir, "queries")
+	}
+	n.db = w.openQuery(n, folder, func(ctx context.Context, org event.OrgID) (query.View, error) { return n.eng.View(ctx, org) })
 	if n.id == 0 {
 		w.keep, err = New(Options{
 			Lake: n.lake, Removals: w.removals(n), Registry: registryOf{w}, Now: func() time.Time { return w.now },
@@ -195,6 +212,7 @@ func (w *world) shut(n *node) {
 		w.tally.rewrites, w.tally.conflicts, w.tally.deleted = w.tally.rewrites+s.Rewrites, w.tally.conflicts+s.Conflicts, w.tally.deleted+s.Deleted
 	}
 	n.closeViews()
+	must(w.t, n.db.Close())
 	_ = n.eng.Close()
 	_ = n.lake.Close()
 }
@@ -287,7 +305,7 @@ func (w *world) passes(d time.Duration) {
 	must(w.t, w.keep.Purge(context.Background()))
 	n := w.nodes[1]
 	for len(n.views) > 0 && w.now.Sub(n.views[0].at) >= defaultGrace {
-		n.views[0].view.Close()
+		n.views[0].close()
 		n.views = n.views[1:]
 	}
 }
@@ -296,6 +314,7 @@ func (w *world) passes(d time.Duration) {
 func (w *world) prefer() {
 	r := registry.Refusal{Recipient: w.someone(), Purposes: registry.Purposes(w.rng.IntN(16)), Since: event.At(w.now)}
 	w.logf("recipient %d refuses %v", r.Recipient, r.Purposes.Names())
+	w.model.changes++
 	delete(w.model.refusals, r.Recipient)
 	if r.Purposes != 0 {
 		w.model.refusals[r.Recipient] = r
@@ -314,14 +333,18 @@ func (w *world) setPolicy() {
 
 func (w *world) hold(n *node) {
 	w.logf("node %d: hold a view", n.id)
-	v, err := n.eng.View(context.Background(), w.org)
-	if err != nil {
-		w.t.Errorf("view: %v", err)
-		return
+	var h held
+	if h.at = w.now; w.acme().State == registry.OrgEnabled {
+		h.view, h.close = w.begin(n)
+	} else {
+		v, err := n.eng.View(context.Background(), w.org)
+		must(w.t, err)
+		h.view, h.close = v, v.Close
 	}
-	n.views = append(n.views, held{v, w.content(v), w.now})
+	h.want = w.content(h.view)
+	n.views = append(n.views, h)
 	if len(n.views) > 3 {
-		n.views[0].view.Close()
+		n.views[0].close()
 		n.views = n.views[1:]
 	}
 }

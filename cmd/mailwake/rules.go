@@ -23,7 +23,7 @@ func rulesOf(reg *registry.Registry) func(event.OrgID) (query.Rules, error) {
 		}
 		c := s.Consent(id)
 		return query.Rules{
-			State: o.State, PurgeAt: o.PurgeAt, MaxAge: time.Duration(o.Policy.MaxAgeDays) * day, Zone: o.Policy.Zone,
+			State: o.State, PurgeAt: o.PurgeAt, MaxAge: time.Duration(o.Policy.MaxAgeDays) * day, Zone: o.Policy.Zone, Emptied: c.Emptied,
 			Consent: query.Consent{
 				OptIn: c.OptIn, Version: c.Version,
 				Denied:  func(k event.Kind) iter.Seq[event.RecipientID] { return c.Denied(registry.PurposeOf(k)) },

@@ -24,11 +24,12 @@ type consentSets struct {
 	denied  [numPurposes]*roaring.Bitmap // by Purpose - 1; nil is empty
 	granted [numPurposes]*roaring.Bitmap
 	erased  *roaring.Bitmap // shared by clones until BeginErasure replaces it
+	emptied uint64          // how many of them have no address any more
 }
 
 // clone returns a copy to be altered by its add and remove.
 func (c *consentSets) clone() *consentSets {
-	next := &consentSets{version: c.version, erased: c.erased}
+	next := &consentSets{version: c.version, erased: c.erased, emptied: c.emptied}
 	for i := range numPurposes {
 		next.denied[i], next.granted[i] = cloneBitmap(c.denied[i]), cloneBitmap(c.granted[i])
 	}
@@ -85,6 +86,7 @@ func contains(b *roaring.Bitmap, recipient event.RecipientID) bool {
 type Consent struct {
 	OptIn   bool   // an unknown preference refuses
 	Version uint64 // changes whenever anything in it changes, also over restarts
+	Emptied uint64 // changes whenever records of people were removed: copies of them must go
 	sets    *consentSets
 }
 

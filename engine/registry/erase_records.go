@@ -27,6 +27,9 @@ var personColumns = map[string]string{
 	"consent_ledger.subject_id":       "stays as pseudonymous proof",
 }
 
+// countEmptied counts, of erased recipients, those whose records were removed.
+const countEmptied = "count(CASE WHEN address = '' THEN 1 END)"
+
 // Erased counts what EraseRecords removed.
 type Erased struct {
 	People      int64 `json:"people"`      // records of people
@@ -84,6 +87,10 @@ func (r *Registry) EraseRecords(ctx context.Context, org event.OrgID, id Erasure
 			return err
 		}
 		out, needles = x.out, x.needles
+		sets := next.consentOf(org)
+		if err := tx.NewRaw("SELECT "+countEmptied+" FROM recipients WHERE org_id = ? AND erased_at <> 0", org).Scan(ctx, &sets.emptied); err != nil {
+			return fmt.Errorf("count erased recipients: %w", err)
+		}
 		return reanswer(ctx, tx, next, org, x.touched, r.now())
 	})
 	if err != nil {

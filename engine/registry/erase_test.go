@@ -90,10 +90,20 @@ func TestErasureRefusesAtOnceAndForEver(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused(r)
+	if n := r.Snapshot().Consent(acme).Emptied; n != 0 {
+		t.Errorf("%d are emptied before their records are", n)
+	}
 	if _, err := r.EraseRecords(t.Context(), acme, e.ID); err != nil {
 		t.Fatal(err)
 	}
 	refused(r)
+	emptied := func(r *Registry) {
+		t.Helper()
+		if n := r.Snapshot().Consent(acme).Emptied; n != 2 {
+			t.Errorf("%d are emptied, want 2", n)
+		}
+	}
+	emptied(r)
 	if err := r.Check(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -104,6 +114,7 @@ func TestErasureRefusesAtOnceAndForEver(t *testing.T) {
 	r.Close()
 	r = open(t, path)
 	refused(r)
+	emptied(r)
 	if got := r.ErasedRecipients(acme); !slices.Equal(got, e.Recipients) {
 		t.Error(got)
 	}

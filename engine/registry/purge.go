@@ -245,10 +245,11 @@ func (r *Registry) ReadClock(ctx context.Context) (ClockRun, error) {
 // loadErased fills the draft's sets of erased recipients.
 func loadErased(ctx context.Context, db *bun.DB, d *draft) error {
 	var rows []struct {
-		Org event.OrgID `bun:"org_id"`
-		IDs string      `bun:"ids"`
+		Org     event.OrgID `bun:"org_id"`
+		IDs     string      `bun:"ids"`
+		Emptied uint64      `bun:"emptied"`
 	}
-	err := db.NewRaw(`SELECT org_id, json_group_array(id) AS ids FROM recipients INDEXED BY recipients_erased
+	err := db.NewRaw(`SELECT org_id, json_group_array(id) AS ids, `+countEmptied+` AS emptied FROM recipients INDEXED BY recipients_erased
 		WHERE erased_at <> 0 GROUP BY org_id`).Scan(ctx, &rows)
 	if err != nil {
 		return fmt.Errorf("read erased recipients: %w", err)
@@ -261,6 +262,7 @@ func loadErased(ctx context.Context, db *bun.DB, d *draft) error {
 		sets := d.consentOf(row.Org)
 		sets.erased = cloneBitmap(nil)
 		sets.erased.AddMany(ids)
+		sets.emptied = row.Emptied
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func (s *Snapshot) Consent(org event.OrgID) Consent {
 	if o == nil {
 		return Consent{OptIn: true}
 	}
-	return Consent{OptIn: o.Policy.Unknown != OptOut, Version: s.consent[org-1].version, sets: s.consent[org-1]}
+	return Consent{OptIn: o.Policy.Unknown != OptOut, Version: s.consent[org-1].version, Emptied: s.consent[org-1].emptied, sets: s.consent[org-1]}
 }
 
 // draft is a snapshot in the making. What it shares with the one it was made from
