@@ -18,6 +18,8 @@ const (
 	WhyAge     = "max_age"       // holds rows past the organisation's greatest age
 	WhyRefused = "refused"       // holds rows of recipients who refuse, past the policy's grace
 	WhyErased  = "erased_person" // holds rows of a person who is being erased
+
+	WhyTerminated = "terminated" // everything of an organisation whose subscription has ended
 )
 
 // Policy is what an organisation wants kept, and what its recipients refuse, at

@@ -211,37 +211,3 @@ func (x *purging) search(ctx context.Context) (any, error) {
 	}
 	return PurgeFound{}, nil
 }
-
-// coming is what removals will do to an organisation, for Plan.
-func (k *Keeper) coming(ctx context.Context, o registry.Org) (steps []Step, err error) {
-	r := k.opts.Removals
-	if r == nil {
-		return nil, nil
-	}
-	open, err := r.Registry.UnfinishedErasures(ctx, o.ID)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range open {
-		steps = append(steps, Step{
-			Task: "erase", Why: []string{WhyErased}, When: k.opts.Now(),
-			What: fmt.Sprintf("go on with erasure %d: %d of %d steps are done", e.ID, len(e.Steps), len(eraseSteps)),
-		})
-	}
-	if o.State != registry.OrgTerminated {
-		return steps, nil
-	}
-	from, kept, err := k.purgeFrom(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	what := "delete everything of the organisation, for good; resubscribing before then cancels it"
-	if kept > 0 {
-		what += fmt.Sprintf("; this begins %d days before the due date, since the storage account keeps deleted blobs for so long", int(kept.Hours()/24))
-	}
-	clock, err := r.Registry.ReadClock(ctx)
-	if err == nil && !clock.Trusted() && event.At(k.opts.Now()) >= from {
-		what += "; it waits until the server's clock has gone on for a day without a jump"
-	}
-	return append(steps, Step{Task: "purge", Why: []string{"terminated"}, When: from.Time(), What: what}), err
-}

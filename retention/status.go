@@ -144,7 +144,7 @@ type Step struct {
 	Why   []string  `json:"why"`
 	When  time.Time `json:"when" doc:"Not before then; in the past or now: with the next run."`
 	What  string    `json:"what"`
-	Files int       `json:"files,omitempty"`
+	Files int       `json:"files,omitempty" doc:"Blobs to be read or removed."`
 	Rows  int64     `json:"rows,omitempty" doc:"Rows to be read or removed."`
 	Bytes int64     `json:"bytes,omitempty"`
 }
@@ -168,7 +168,7 @@ func (k *Keeper) Plan(ctx context.Context, org event.OrgID) ([]Step, error) {
 	}
 	now := k.opts.Now()
 	steps := p.steps(s.table.Snapshot().Files(), rewrites, now)
-	coming, err := k.coming(ctx, o)
+	coming, err := k.coming(ctx, look)
 	if err != nil {
 		return nil, fmt.Errorf("plan removals of %s: %w", o.Name, err)
 	}
