@@ -85,7 +85,7 @@ func (m *maker) add(kind event.Kind, at int64, mail *mail, recipient int64, comp
 }
 
 // sent makes what happens to each copy at once: it is sent, delivered or bounces;
-// a prefetcher opens one in six, a gateway opens and tries all links of one in 25.
+// a prefetcher opens one in six, a gateway opens and tries all links and files of one in 25.
 func (m *maker) sent(mail *mail, random *rand.Rand) {
 	start := worldStart.UnixMicro() + int64(mail.day)*dayMicros + mail.at
 	for i := 0; i < mail.size && !m.done; i++ {
@@ -109,6 +109,9 @@ func (m *maker) sent(mail *mail, random *rand.Rand) {
 			m.add(event.Open, at+1000, mail, person, 0, agent, actorScanner)
 			for link := range int32(maxLinks) {
 				m.add(event.Click, at+2000+int64(link)*900, mail, person, link+1, agent, actorScanner)
+			}
+			for file := range len(worldFiles) {
+				m.add(event.AttachmentView, at+5000+int64(file)*900, mail, person, int32(file)+1, agent, actorScanner) //nolint:gosec // two files
 			}
 		}
 	}
@@ -139,7 +142,7 @@ func (m *maker) opens(mail *mail, random *rand.Rand, age int) {
 		}
 		switch what >> 10 & 1023 {
 		case 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14:
-			m.add(event.AttachmentView, at+int64(what>>38), mail, person, 1, browsers.of(person, what>>50), noCode)
+			m.add(event.AttachmentView, at+int64(what>>38), mail, person, int32(what>>24)&1+1, browsers.of(person, what>>50), noCode) //nolint:gosec // one bit
 		case 15, 16, 17, 18, 19, 20, 21, 22:
 			m.add(event.Reply, at+int64(what>>34), mail, person, 0, noCode, actorHuman)
 		case 23, 24:

@@ -235,6 +235,9 @@ func (k *kpiBench) engine(ctx context.Context, name string, list []asked, answer
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", name, a.label(), err)
 		}
+		if !ok && text == "" {
+			return fmt.Errorf("%s: %s has no rows, so that nothing could be compared", name, a.label())
+		}
 		if !ok {
 			answers[a.name] = text
 		} else if err := sameRows(first, text); err != nil {

@@ -18,6 +18,7 @@ type Setup struct {
 	Env       []string // more environment of the servers, as NAME=value; MAILWAKE_* is not inherited
 	Dir       string   // where the data folder is made, itself made if missing; default: the folder for temporary files
 	Peers     string   // folder of the peers that npm installs; default bench/peers
+	Azurite   string   // folder of the blob server that npm installs; default engine/blob/blobtest/azurite
 	Nginx     string   // program; default nginx, which may be absent
 	Keep      bool     // leave the data folder there, for inspect and verify
 
@@ -83,6 +84,7 @@ func (s *Setup) setDefaults(cores int) error {
 		s.Binary = path
 	}
 	defaultTo(&s.Peers, filepath.Join("bench", "peers"))
+	defaultTo(&s.Azurite, filepath.Join("engine", "blob", "blobtest", "azurite"))
 	defaultTo(&s.Nginx, "nginx")
 	defaultTo(&s.Conns, 256)
 	defaultTo(&s.Threads, min(max(1, cores/4), s.Conns))

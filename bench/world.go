@@ -26,11 +26,34 @@ const (
 // worldHTML has as many links as events of a World click.
 const worldHTML = `<html><body><p>Hi</p><a href="https://example.com/a">a</a> <a href="https://example.com/b">b</a> <a href="https://example.com/c">c</a></body></html>`
 
+// worldFiles are attached to each email of a World; events view them.
+var worldFiles = []string{"offer.pdf", "terms.pdf"}
+
+// attach uploads the files that go with emails, as references to them.
+func (c *client) attach(ctx context.Context) (refs []map[string]int64, err error) {
+	for _, name := range worldFiles {
+		status, text, err := c.post(ctx, "/attachments?name="+name, "application/pdf", strings.NewReader("%PDF-1.7 "+name))
+		if err != nil {
+			return nil, fmt.Errorf("upload %s: %w", name, err)
+		}
+		var file struct{ ID int64 }
+		if err := json.Unmarshal(text, &file); err != nil || status != http.StatusCreated {
+			return nil, fmt.Errorf("upload %s: %d: %.200s", name, status, text)
+		}
+		refs = append(refs, map[string]int64{"id": file.ID})
+	}
+	return refs, nil
+}
+
 // register makes the emails and the people that the events of p name. The bulk door
 // asks only that they exist, so the first emails are to a thousand new people each
 // and the others to one: a million copies of an email need not be made for its
 // million events.
 func (c *client) register(ctx context.Context, p *worldPlan, say progress) error {
+	files, err := c.attach(ctx)
+	if err != nil {
+		return err
+	}
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(registrars)
 	emails := max(len(p.mails), (p.People+followBatch-1)/followBatch)
@@ -48,7 +71,7 @@ func (c *client) register(ctx context.Context, p *worldPlan, say progress) error
 			}
 			_, err := c.call(ctx, http.MethodPost, "/v1/orgs/"+org+"/emails", map[string]any{
 				"from": "a@bench.example", "to": addresses("w", from, to), "subject": "World", "follow": "required",
-				"template": fmt.Sprintf("template %d", i%7), "html": worldHTML,
+				"template": fmt.Sprintf("template %d", i%7), "html": worldHTML, "attachments": files,
 			})
 			return err
 		})
@@ -209,8 +232,8 @@ func (s *Setup) tableFiles(ctx context.Context, dir string) ([]string, error) {
 	return files, nil
 }
 
-// populated starts a server on a new data folder with all events of a world, and
-// returns how many events are in it.
+// populated starts a server on a new data folder, records all events of a world and
+// returns how many must be in it, which is yet to be counted.
 func (s *Setup) populated(ctx context.Context, dir string, p *worldPlan, say progress) (_ *node, total int64, err error) {
 	n, err := s.mailwake(ctx, dir)
 	if err != nil {
@@ -235,11 +258,5 @@ func (s *Setup) populated(ctx context.Context, dir string, p *worldPlan, say pro
 	if err = n.api.load(ctx, p, say); err != nil {
 		return nil, 0, err
 	}
-	if total, err = n.api.countAll(ctx); err != nil {
-		return nil, 0, err
-	}
-	if total != registered+p.Events {
-		return nil, 0, &CountError{When: "after loading a world", Answered: registered + p.Events, Stored: total}
-	}
-	return n, total, nil
+	return n, registered + p.Events, nil
 }

@@ -133,13 +133,14 @@ func (c *benchBulkCmd) Run(ctx context.Context, e *env) error {
 
 type benchRestartCmd struct {
 	benchFlags
-	LogMB float64 `name:"log-mb" help:"Unflushed log, in MiB, about." default:"1024"`
-	Seed  uint64  `help:"Seed of the world." default:"1"`
+	LogMB  float64 `name:"log-mb" help:"Unflushed log, in MiB, about." default:"1024"`
+	Events int64   `help:"Events of the world on Azurite." default:"1000000"`
+	Seed   uint64  `help:"Seed of the world." default:"1"`
 }
 
 // Run measures restarts.
 func (c *benchRestartCmd) Run(ctx context.Context, e *env) error {
-	r, err := bench.Restart(ctx, bench.RestartOptions{Setup: c.setup(e), Seed: c.Seed, LogMB: c.LogMB})
+	r, err := bench.Restart(ctx, bench.RestartOptions{Setup: c.setup(e), Seed: c.Seed, LogMB: c.LogMB, Events: c.Events})
 	return c.print(e, "restart", &r, err)
 }
 

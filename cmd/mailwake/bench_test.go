@@ -11,7 +11,7 @@ import (
 // TestBench runs the measurements that need the real server, over little: what they
 // count has to be exact, what they time is not looked at.
 func TestBench(t *testing.T) {
-	setup := bench.Setup{Env: []string{asBinary + "=1", "GORACE=atexit_sleep_ms=0"}, Dir: t.TempDir(), Peers: "none", StopLimit: patience}
+	setup := bench.Setup{Env: []string{asBinary + "=1", "GORACE=atexit_sleep_ms=0"}, Dir: t.TempDir(), Peers: "none", Azurite: "../../engine/blob/blobtest/azurite", StopLimit: patience}
 	reports := t.TempDir()
 	for name, run := range map[string]func() (bench.Sheet, error){
 		"bulk": func() (bench.Sheet, error) {
@@ -24,7 +24,7 @@ func TestBench(t *testing.T) {
 			return bench.Compact(t.Context(), bench.CompactOptions{Setup: setup, Events: 100_000})
 		},
 		"restart": func() (bench.Sheet, error) {
-			return bench.Restart(t.Context(), bench.RestartOptions{Setup: setup, LogMB: 1})
+			return bench.Restart(t.Context(), bench.RestartOptions{Setup: setup, LogMB: 1, Events: 5000})
 		},
 		"kpi": func() (bench.Sheet, error) {
 			return bench.KPI(t.Context(), bench.KPIOptions{Setup: setup, Events: 5000, Runs: 1})
