@@ -33,6 +33,31 @@ func (db *DB) Forget(ctx context.Context, org event.OrgID) error {
 	return errors.Join(s.reset(), s.forgetRollups(ctx))
 }
 
+// Tidy removes the rollups of data files, by name, that are not in the organisation's
+// table any more. KPIs do so by themselves: it is for those that nobody asks.
+func (db *DB) Tidy(ctx context.Context, org event.OrgID, inTable func(file string) bool) error {
+	s, err := db.store(org)
+	if err != nil {
+		return err
+	}
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer s.endTurn()
+	wanted := func(name string) bool { return inTable(strings.TrimSuffix(name, rollupSuffix)) }
+	for path := range s.rollups.open {
+		if !wanted(filepath.Base(path)) { // what is open stays on disk
+			if err := s.rollups.close(); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	return sweep(s.rollups.dir, wanted)
+}
+
 func (s *store) forgetRollups(ctx context.Context) error {
 	live := map[string]bool{}
 	if s.rollups.dir == "" {

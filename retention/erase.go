@@ -12,7 +12,8 @@ import (
 )
 
 // Removals are the parts that hold something of people and organisations besides
-// the tables. All but Forget are required.
+// the tables. All but Forget, Tidy
+// and Rollups are required.
 type Removals struct {
 	Registry *registry.Registry
 	Store    blob.Store
@@ -23,6 +24,9 @@ type Removals struct {
 	// Forget drops what queries hold of an organisation in memory, and what they keep
 	// of files that are not in its table.
 	Forget func(context.Context, event.OrgID) error
+	// Tidy removes what queries keep on disk of data files, by name, that are not in the
+	// table, where no query has done so by itself.
+	Tidy func(ctx context.Context, org event.OrgID, inTable func(file string) bool) error
 	// Rollups looks through all that queries keep on disk of an organisation for
 	// recipients who are wanted, and returns the files that hold some; nil: nothing is
 	// kept.

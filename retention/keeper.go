@@ -103,9 +103,10 @@ var tasks = []task{
 // Keeper maintains the tables of all organisations: one task at a time, in one
 // process at a time. All methods are safe for concurrent use.
 type Keeper struct {
-	opts  Options
-	busy  chan struct{} // holds one token while a task runs
-	stats counters
+	opts   Options
+	busy   chan struct{} // holds one token while a task runs
+	stats  counters
+	tidied tidied
 
 	mu struct {
 		sync.Mutex
@@ -120,7 +121,7 @@ func New(o Options) (*Keeper, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	k := &Keeper{opts: o, busy: make(chan struct{}, 1)}
+	k := &Keeper{opts: o, busy: make(chan struct{}, 1), tidied: tidied{emptied: map[event.OrgID]uint64{}, purged: map[event.OrgID]bool{}}}
 	k.mu.memories = map[event.OrgID]*remembered{}
 	return k, nil
 }
@@ -165,7 +166,8 @@ func (k *Keeper) subject(ctx context.Context, org registry.Org) (*subject, error
 	return &subject{org, table, m}, nil
 }
 
-// Run does what is due, for as long as ctx lasts, whenever no other process leads.
+// Run does what is due, for as long as ctx lasts, whenever no other process leads,
+// and cleans up after all of them in this process. It is to be called once.
 // A task that fails is logged, counted and tried again later.
 func (k *Keeper) Run(ctx context.Context) error {
 	timer := time.NewTicker(tick)
@@ -182,6 +184,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 			release()
 		case problem.Of(err).Code != codeElsewhere:
 			k.opts.Logger.Error("maintenance cannot lead", "error", err)
+		}
+		if err := k.tidy(ctx); err != nil && ctx.Err() == nil {
+			k.stats.failures.Add(1)
+			k.opts.Logger.Error("something is kept longer than its data; it is tried again", "error", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"runtime"
 	"slices"
 	"sync"
@@ -171,6 +172,37 @@ func TestRunStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- s.keep.Run(ctx) }()
+	cancel()
+	must(t, <-done)
+}
+
+// TestRunTidies: a process that does not lead cleans up after itself all the same.
+func TestRunTidies(t *testing.T) {
+	b := newEstate(t, blob.Mem("m"))
+	o := b.org("acme")
+	b.fill(o, "annabel")
+	table, err := b.lake.Table(t.Context(), o.Name)
+	must(t, err)
+	file := path.Base(table.Snapshot().Files()[0].Path)
+	release, ok, err := b.lake.Lead(t.Context())
+	if must(t, err); !ok {
+		t.Fatal("somebody leads")
+	}
+	defer release()
+	told := make(chan bool)
+	b.keep.opts.Removals.Tidy = func(ctx context.Context, org event.OrgID, inTable func(string) bool) error {
+		select {
+		case told <- org == o.ID && inTable(file) && !inTable("x"+file):
+		case <-ctx.Done():
+		}
+		return nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- b.keep.Run(ctx) }()
+	if !<-told {
+		t.Error("it does not know what is in the table")
+	}
 	cancel()
 	must(t, <-done)
 }

@@ -5,6 +5,7 @@ import (
 	"compress/flate"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -111,8 +112,17 @@ func (w *world) end() {
 	for i := range people * apart {
 		wanted[mailbox(event.RecipientID(i+1))] = true
 	}
+	w.tidy()
 	w.searchStore(wanted, nil)
 	w.searchFolder(wanted)
+}
+
+// tidy has the process that does not lead clean up after itself.
+func (w *world) tidy() {
+	must(w.t, w.nodes[1].keep.tidy(context.Background()))
+	for _, f := range w.model.facts {
+		f.mayBeFlushed = f.mayBeFlushed || f.node == w.nodes[1]
+	}
 }
 
 // search looks for what is gone in every byte that the store has.
@@ -132,10 +142,11 @@ func (w *world) search() {
 	w.searchStore(wanted, numbers)
 }
 
-// searchErased looks for what is gone of erased people in every byte there is. The
-// other process's log and cache are its own to clean. Rollups hold none of those
+// searchErased looks for what is gone of erased people in every byte there is, once
+// the other process has cleaned up after itself. Rollups hold none of those
 // named, of whom nothing came back since.
 func (w *world) searchErased(rolled ...event.RecipientID) {
+	w.tidy()
 	wanted := map[string]bool{}
 	erased := w.erased()
 	for _, r := range erased {
@@ -201,13 +212,13 @@ func (w *world) searchParquet(where string, data []byte, wanted map[string]bool)
 	}
 }
 
-// searchFolder looks into registry, catalog, cache and log.
+// searchFolder looks into registry, catalog, caches, rollups, and logs.
 func (w *world) searchFolder(wanted map[string]bool) {
 	must(w.t, filepath.WalkDir(w.dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (d.Name() == "blobs" || d.Name() == "cache-1"):
+		case d.IsDir() && d.Name() == "blobs":
 			return fs.SkipDir
 		case !d.Type().IsRegular():
 			return nil
@@ -219,8 +230,10 @@ func (w *world) searchFolder(wanted map[string]bool) {
 		}
 		return err
 	}))
-	for _, name := range w.nodes[0].disk.Names() {
-		w.searchBytes(name, w.nodes[0].disk.Bytes(name), wanted)
+	for _, n := range w.nodes {
+		for _, name := range n.disk.Names() {
+			w.searchBytes(fmt.Sprintf("node %d: %s", n.id, name), n.disk.Bytes(name), wanted)
+		}
 	}
 }
 

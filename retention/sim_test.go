@@ -115,6 +115,7 @@ type node struct {
 	lake   *lake.Lake
 	eng    *engine.Engine
 	db     *query.DB
+	keep   *Keeper // that of node 1 does not lead, and only cleans up after its node
 	views  []held
 }
 
@@ -197,13 +198,13 @@ func (w *world) open(n *node) {
 		folder = filepath.Join(w.dir, "queries")
 	}
 	n.db = w.openQuery(n, folder, func(ctx context.Context, org event.OrgID) (query.View, error) { return n.eng.View(ctx, org) })
+	o := Options{Lake: n.lake, Removals: w.removals(n), Registry: registryOf{w}, Now: func() time.Time { return w.now }}
 	if n.id == 0 {
-		w.keep, err = New(Options{
-			Lake: n.lake, Removals: w.removals(n), Registry: registryOf{w}, Now: func() time.Time { return w.now },
-			MinMerge: []int{2, 3, 5, 50}[w.rng.IntN(4)], FullBytes: []int64{1, 12_000, 1 << 20}[w.rng.IntN(3)], FileBytes: []int64{6_000, 1 << 20}[w.rng.IntN(2)],
-		})
-		must(w.t, err)
+		o.MinMerge, o.FullBytes, o.FileBytes = []int{2, 3, 5, 50}[w.rng.IntN(4)], []int64{1, 12_000, 1 << 20}[w.rng.IntN(3)], []int64{6_000, 1 << 20}[w.rng.IntN(2)]
 	}
+	n.keep, err = New(o)
+	must(w.t, err)
+	w.keep = w.nodes[0].keep
 }
 
 func (w *world) shut(n *node) {

@@ -27,7 +27,7 @@ func (s *server) removals() (*retention.Removals, error) {
 		return nil, err
 	}
 	return &retention.Removals{
-		Registry: n.registry, Store: n.store, Shred: eng.Shred, DropTail: eng.Drop, Flush: eng.Flush, Forget: s.stack.query.Forget, Rollups: s.stack.query.SearchRollups,
+		Registry: n.registry, Store: n.store, Shred: eng.Shred, DropTail: eng.Drop, Flush: eng.Flush, Forget: s.stack.query.Forget, Tidy: s.stack.query.Tidy, Rollups: s.stack.query.SearchRollups,
 		Signer: signer, Dir: s.store.Data,
 	}, nil
 }

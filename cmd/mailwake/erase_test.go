@@ -17,6 +17,14 @@ import (
 func TestErase(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	for _, left := range []string{"tmp/org-1/duckdb_temp_storage_DEFAULT-0.tmp", "tmp/upload-1"} { // by a process that was killed
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, left)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, left), []byte("annabel@private.example"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	p := serve(t, dir, nil)
 	p.createOrg("acme")
 	var who ingest.Person

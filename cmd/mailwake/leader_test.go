@@ -81,6 +81,18 @@ func TestTwoServersLead(t *testing.T) {
 			t.Errorf("%d interactions, want %d", n, want)
 		}
 	}
+
+	// What one of them is told about the organisation holds at the other.
+	a.api(http.MethodPost, "/v1/orgs/acme:disable", nil, new(map[string]any))
+	code := ""
+	for tries := 0; code != "feature_disabled"; tries++ {
+		if tries > 100_000 {
+			t.Fatalf("what is switched off here is not there: %q", code)
+		}
+		code = problem.Of(b.client().get(t.Context(), http.MethodGet, "/v1/orgs/acme/kpis/email_summary", nil, nil, new([]any))).Code
+	}
+	b.api(http.MethodPost, "/v1/orgs/acme:enable", nil, new(map[string]any))
+
 	a.kill()
 	if code := sweep(b); code != "" {
 		t.Errorf("after the other one was killed: %q", code)

@@ -173,6 +173,11 @@ func (s *server) live(ctx context.Context, gate *gate, publicLn, privateLn, lmtp
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.stack.public.Serve(gctx, publicLn) })
 	g.Go(func() error { return s.stack.engine.Run(gctx) })
+	g.Go(func() error {
+		return s.stack.node.registry.Follow(gctx, func(err error) {
+			s.logger.Warn("what other nodes changed is not known yet", "error", err)
+		})
+	})
 	g.Go(func() error { return s.sweepAttachments(gctx) })
 	g.Go(func() error { return s.stack.keeper.Run(gctx) })
 	g.Go(func() error { return s.stack.query.Run(gctx) })
@@ -217,6 +222,11 @@ func (s *server) openOnce(ctx context.Context) (err error) {
 			err = errors.Join(err, n.Close())
 		}
 	}()
+	// What is there is of a process that was killed: uploads, and what its queries had
+	// no memory for.
+	if err := os.RemoveAll(tempDir(s.store.Data)); err != nil {
+		return fmt.Errorf("remove temporary files: %w", err)
+	}
 	s.phase.Store("replaying the log")
 	eng, err := engine.Open(ctx, n.engineOptions(s.logger))
 	if err != nil {

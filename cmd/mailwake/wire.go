@@ -19,6 +19,9 @@ import (
 	"mailwake/retention"
 )
 
+// tempDir is the folder of what does not outlive its process.
+func tempDir(data string) string { return filepath.Join(data, "tmp") }
+
 // openQuery puts the query layer on top of the engine's views.
 func (s *server) openQuery(n *node, eng *engine.Engine) (*query.DB, error) {
 	worker, err := s.sql.options(s.logger)
@@ -40,7 +43,7 @@ func (s *server) openQuery(n *node, eng *engine.Engine) (*query.DB, error) {
 		Secret: func(ctx context.Context, org event.OrgID) ([]byte, error) {
 			return n.registry.SecretFor(ctx, org, "figures")
 		},
-		TempDir:   filepath.Join(s.store.Data, "tmp"),
+		TempDir:   tempDir(s.store.Data),
 		RollupDir: filepath.Join(s.store.Data, "rollups"),
 		OnRollupError: func(org event.OrgID, err error) {
 			s.logger.Warn("a KPI reads all events, since its rollups cannot be used", "org", org, "error", err)
@@ -53,7 +56,7 @@ func (s *server) openQuery(n *node, eng *engine.Engine) (*query.DB, error) {
 // attachments are the files that go with emails, beside each organisation's table.
 func (n *node) attachments() *ingest.Attachments {
 	return &ingest.Attachments{
-		Registry: n.registry, Store: n.store, TempDir: filepath.Join(n.flags.Data, "tmp"),
+		Registry: n.registry, Store: n.store, TempDir: tempDir(n.flags.Data),
 		Prefix: func(org string) string { return n.lake.Prefix(org) + "attachments/" },
 	}
 }

@@ -85,6 +85,26 @@ func (l *Lake) dropBlobs(ctx context.Context, org string, c *Collected) error {
 	return l.cache.forgetAll(l.Prefix(org))
 }
 
+// ForgetDropped removes the local copies that this process has of an organisation
+// whose table another process has dropped. ErrPinned while somebody reads them.
+func (l *Lake) ForgetDropped(org string) error {
+	if err := checkOrg(org); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	delete(l.mu.tables, org)
+	l.mu.Unlock()
+	for key := range l.pins.pinned() {
+		if strings.HasPrefix(key, l.Prefix(org)) {
+			return ErrPinned
+		}
+	}
+	if l.cache == nil {
+		return nil
+	}
+	return l.cache.forgetAll(l.Prefix(org))
+}
+
 // forgetAll removes all copies of keys with prefix, and their folder.
 func (c *cache) forgetAll(prefix string) error {
 	c.mu.Lock()

@@ -69,6 +69,7 @@ type Registry struct {
 	giving  chan struct{} // held while preferences are applied in pieces; see takeGiving
 	reads   readLog
 	current atomic.Pointer[Snapshot]
+	version int64 // of current, as all processes count; changed with the turn only
 
 	places     atomic.Int64 // that were taken and not left
 	unfinished atomic.Bool  // there are pieces to apply; changed with the turn of giving only
@@ -106,11 +107,9 @@ func Open(ctx context.Context, opt Options) (_ *Registry, err error) {
 	if r.reader, err = openSQLite(path, opt.BusyTimeout, false); err != nil {
 		return nil, err
 	}
-	s, err := loadSnapshot(ctx, r.reader)
-	if err != nil {
-		return nil, storeError("load snapshot", err)
+	if err := r.takeIn(ctx); err != nil {
+		return nil, err
 	}
-	r.current.Store(s)
 	left, err := r.reader.NewSelect().Model((*pieceRow)(nil)).Exists(ctx)
 	if err != nil {
 		return nil, storeError("look for preferences to apply", err)
@@ -160,11 +159,26 @@ func (r *Registry) change(ctx context.Context, act string, fn func(bun.Tx, *draf
 		return err
 	}
 	defer r.endTurn()
-	next := draft{Snapshot: *r.current.Load()}
-	if err := r.inTx(ctx, func(tx bun.Tx) error { return fn(tx, &next) }); err != nil {
+	var next draft
+	version := r.version
+	err := r.inTx(ctx, func(tx bun.Tx) (err error) {
+		// Nobody else can change anything until this transaction ends.
+		if err = r.takeIn(ctx); err != nil {
+			return err
+		}
+		next = draft{Snapshot: *r.current.Load()}
+		if err = fn(tx, &next); err == nil && next.changed() {
+			version, err = nextVersion(ctx, tx)
+		}
+		return err
+	})
+	if err != nil {
 		return storeError(act, err)
 	}
-	r.current.Store(&next.Snapshot)
+	if next.changed() {
+		r.current.Store(&next.Snapshot)
+		r.version = version
+	}
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package query
 
 import (
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"mailwake/engine/registry"
@@ -32,4 +34,38 @@ func TestCopiesGoWhenEmptied(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Rollups go with their data files, also where no KPI is asked any more.
+func TestTidyRemovesRollups(t *testing.T) {
+	w := newTwins(t, 1)
+	for range 2 {
+		w.world.add(1, w.coming[:200]...)
+		w.coming = w.coming[200:]
+		w.flush(200)
+	}
+	ask := Request{Org: 1, Persons: true, Name: "organisation_summary"}
+	sent := func() any {
+		res, err := w.with.KPI(t.Context(), ask)
+		return rowsOf(t, res, err)[0]["opens_total"]
+	}
+	before := sent()
+	files := slices.Clone(w.world.org(1).files)
+	tidy := func(left ...string) {
+		t.Helper()
+		if err := w.with.Tidy(t.Context(), 1, func(file string) bool {
+			return slices.ContainsFunc(left, func(f string) bool { return filepath.Base(f) == file })
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(w.rollups()); n != len(left) {
+			t.Errorf("%d rollups of %d files", n, len(left))
+		}
+	}
+	tidy(files...)
+	tidy(files[0])
+	if after := sent(); after != before {
+		t.Errorf("%v opens, then %v", before, after)
+	}
+	tidy(files...)
 }
