@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"mailwake/engine/event"
-	"mailwake/query/rollup"
+	"mailwake/engine/rollup"
 )
 
 // Forget drops everything that this process and its workers hold of the
@@ -24,10 +24,8 @@ func (db *DB) Forget(ctx context.Context, org event.OrgID) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case s.turn <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := s.takeTurn(ctx); err != nil {
+		return err
 	}
 	defer s.endTurn()
 	return errors.Join(s.reset(), s.forgetRollups(ctx))
@@ -40,13 +38,14 @@ func (db *DB) Tidy(ctx context.Context, org event.OrgID, inTable func(file strin
 	if err != nil {
 		return err
 	}
-	select {
-	case s.turn <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := s.takeTurn(ctx); err != nil {
+		return err
 	}
 	defer s.endTurn()
-	wanted := func(name string) bool { return inTable(strings.TrimSuffix(name, rollupSuffix)) }
+	if s.rollups.coming > 0 {
+		return nil // it is done when they have come
+	}
+	wanted := func(name string) bool { return inTable(strings.TrimSuffix(name, rollup.Suffix)) }
 	for path := range s.rollups.open {
 		if !wanted(filepath.Base(path)) { // what is open stays on disk
 			if err := s.rollups.close(); err != nil {
@@ -70,7 +69,7 @@ func (s *store) forgetRollups(ctx context.Context) error {
 			return fmt.Errorf("view: %w", err)
 		}
 		for _, path := range view.Files() {
-			live[filepath.Base(path)+rollupSuffix] = true
+			live[filepath.Base(path)+rollup.Suffix] = true
 		}
 		view.Close()
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"mailwake/engine/problem"
-	"mailwake/query/rollup"
+	"mailwake/engine/rollup"
 )
 
 const (
@@ -129,14 +129,12 @@ func (s *store) prepare(ctx context.Context, l *lease, paths *rollups, b rollup.
 	state := rollup.NewState()
 	if _, err := state.Refresh(b); err != nil {
 		if bad := (*rollup.FileError)(nil); errors.As(err, &bad) { // it is made anew next time
-			err = errors.Join(err, os.Remove(paths.path(bad.File.Source.Path)))
+			err = errors.Join(err, os.Remove(bad.File.Source.In(paths.dir)))
 		}
 		return err
 	}
-	select {
-	case s.turn <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := s.takeTurn(ctx); err != nil {
+		return err
 	}
 	defer s.endTurn()
 	if r := &s.rollups; r.state == nil && s.duck == l.duck {

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"mailwake/engine/event"
-	"mailwake/query/rollup"
+	"mailwake/engine/rollup"
 )
 
 // rolledKPI says how a KPI is answered without reading events and without DuckDB:

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"mailwake/engine/event"
-	"mailwake/query/rollup"
+	"mailwake/engine/rollup"
 )
 
 // wait is how long somebody took, or was waited for: twice the time, and one more

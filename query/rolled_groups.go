@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"mailwake/engine/event"
-	"mailwake/query/rollup"
+	"mailwake/engine/rollup"
 )
 
 // grouped adds up what is known of emails of the same group, and of whom. Emails

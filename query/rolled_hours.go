@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"mailwake/engine/event"
-	"mailwake/query/rollup"
+	"mailwake/engine/rollup"
 )
 
 // tally counts c, of which the KPI's name, the email and what say all.

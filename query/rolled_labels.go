@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"mailwake/engine/event"
-	"mailwake/query/rollup"
+	"mailwake/engine/rollup"
 )
 
 // alike numbers shapes by a text of theirs: with the first shape that has it.

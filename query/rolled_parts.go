@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"mailwake/engine/event"
-	"mailwake/query/rollup"
+	"mailwake/engine/rollup"
 )
 
 // Numbers of the groups of links and attachments: how often and by how many.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"mailwake/engine/event"
-	"mailwake/query/rollup"
+	"mailwake/engine/rollup"
 )
 
 // halves has what is left of 1 after each day of 14, in billionths, as

@@ -12,27 +12,27 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"mailwake/engine/event"
-	"mailwake/query/rollup"
+	"mailwake/engine/rollup"
 )
 
 // rollups are what a store keeps so that KPIs need not read events: a rollup per
 // data file, on disk, and the state over them and the tail, in memory. The holder
 // of the store's turn may use them.
 //
-//	dir/<data file>.rollup   made when a View first has the data file, removed when none has
+//	dir/<data file>.rollup   made with the data file, or when a View first has it; removed when none has
 type rollups struct {
-	dir   string              // "" keeps none
-	make  *singleflight.Group // rollups on their way; anybody may use it
-	open  map[string]*rollup.File
-	state *rollup.State  // nil: to be made anew
-	to    event.Position // tail rows before it are in state
-	swept bool           // nothing is left of earlier processes
-	long  bool           // it was said that the tail is too long
-	most  waits
+	dir    string              // "" keeps none
+	make   *singleflight.Group // rollups on their way; anybody may use it
+	open   map[string]*rollup.File
+	state  *rollup.State  // nil: to be made anew
+	to     event.Position // tail rows before it are in state
+	swept  bool           // nothing is left of earlier processes
+	coming int            // see DB.Incoming
+	long   bool           // it was said that the tail is too long
+	most   waits
 }
 
 const (
-	rollupSuffix = ".rollup"
 	// maxHotPairs and maxHotEvents bound the memory of a tail that does not get into
 	// files, at 600 and 70 bytes each. Beyond, KPIs read events.
 	maxHotPairs  = 500_000
@@ -166,7 +166,7 @@ func (s *store) filesOf(ctx context.Context, paths []string) ([]*rollup.File, er
 			if err != nil {
 				return nil, fmt.Errorf("rollup: %w", err)
 			}
-			f, err = rollup.Open(r.path(path), source)
+			f, err = rollup.Open(source.In(r.dir), source)
 			if toBeMade(err) {
 				missing = append(missing, i)
 				bytes += source.Bytes
@@ -205,10 +205,6 @@ func toBeMade(err error) bool {
 	return errors.Is(err, os.ErrNotExist) || errors.Is(err, rollup.ErrDamaged)
 }
 
-func (r *rollups) path(data string) string {
-	return filepath.Join(r.dir, filepath.Base(data)+rollupSuffix)
-}
-
 // openOrMake may be called without the turn. Somebody else who makes the same
 // rollup already is waited for.
 func (r *rollups) openOrMake(ctx context.Context, duck *sql.DB, path string) (*rollup.File, error) {
@@ -216,15 +212,15 @@ func (r *rollups) openOrMake(ctx context.Context, duck *sql.DB, path string) (*r
 	if err != nil {
 		return nil, err
 	}
-	f, err := rollup.Open(r.path(path), source)
+	f, err := rollup.Open(source.In(r.dir), source)
 	if !toBeMade(err) {
 		return f, err
 	}
-	_, err, _ = r.make.Do(path, func() (any, error) { return nil, makeRollup(ctx, duck, source, r.path(path)) })
+	_, err, _ = r.make.Do(path, func() (any, error) { return nil, makeRollup(ctx, duck, source, r.dir) })
 	if err != nil {
 		return nil, err
 	}
-	return rollup.Open(r.path(path), source)
+	return rollup.Open(source.In(r.dir), source)
 }
 
 // closeOthers closes and removes rollups of data files that are in no View any
@@ -236,17 +232,19 @@ func (r *rollups) closeOthers(files []*rollup.File) error {
 	}
 	live := map[string]bool{}
 	for _, f := range files {
-		live[filepath.Base(f.Source.Path)+rollupSuffix] = true
+		live[filepath.Base(f.Source.Path)+rollup.Suffix] = true
 	}
 	var errs []error
 	for path, f := range r.open {
-		if !live[filepath.Base(path)+rollupSuffix] {
+		if !live[filepath.Base(path)+rollup.Suffix] {
 			errs = append(errs, f.Close())
 			delete(r.open, path)
 		}
 	}
-	errs = append(errs, sweep(r.dir, func(name string) bool { return live[name] }))
-	r.swept = true
+	if r.coming == 0 {
+		errs = append(errs, sweep(r.dir, func(name string) bool { return live[name] }))
+		r.swept = true
+	}
 	return errors.Join(errs...)
 }
 
@@ -261,7 +259,7 @@ func sweep(dir string, wanted func(name string) bool) error {
 	}
 	var errs []error
 	for _, e := range entries {
-		if name := e.Name(); strings.HasPrefix(name, rollup.PartPrefix) || strings.HasSuffix(name, rollupSuffix) && !wanted(name) {
+		if name := e.Name(); strings.HasPrefix(name, rollup.PartPrefix) || strings.HasSuffix(name, rollup.Suffix) && !wanted(name) {
 			errs = append(errs, os.Remove(filepath.Join(dir, name)))
 		}
 	}
@@ -272,7 +270,7 @@ func sweep(dir string, wanted func(name string) bool) error {
 func (r *rollups) discard(bad *rollup.File) error {
 	r.state = nil
 	delete(r.open, bad.Source.Path)
-	if err := os.Remove(r.path(bad.Source.Path)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(bad.Source.In(r.dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return errors.Join(err, bad.Close())
 	}
 	return bad.Close()
@@ -284,6 +282,6 @@ func (r *rollups) close() error {
 	for _, f := range r.open {
 		errs = append(errs, f.Close())
 	}
-	*r = rollups{dir: r.dir, make: r.make, most: r.most, open: map[string]*rollup.File{}}
+	*r = rollups{dir: r.dir, make: r.make, most: r.most, coming: r.coming, open: map[string]*rollup.File{}}
 	return errors.Join(errs...)
 }

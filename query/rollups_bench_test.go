@@ -16,6 +16,7 @@ import (
 	"mailwake/engine/event"
 	"mailwake/engine/lake"
 	"mailwake/engine/registry"
+	"mailwake/engine/rollup"
 )
 
 // BenchmarkRollups asks KPIs over compacted data files, as the keeper leaves them,
@@ -113,7 +114,7 @@ func answered(b *testing.B, db *DB, name string, params map[string]string) []map
 
 func sizeOf(b *testing.B, dir string) (size int64) {
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err == nil && filepath.Ext(path) == ".parquet" || err == nil && filepath.Ext(path) == rollupSuffix {
+		if err == nil && filepath.Ext(path) == ".parquet" || err == nil && filepath.Ext(path) == rollup.Suffix {
 			info, _ := d.Info()
 			size += info.Size()
 		}

@@ -8,13 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"mailwake/engine/event"
-	"mailwake/query/rollup"
+	"mailwake/engine/rollup"
 )
 
 // rollupColumns are what rollups count of a data file, in the order of eventFeed. A
@@ -23,29 +22,29 @@ const rollupColumns = `email_id, recipient_id, event_id, epoch_us(occurred_at), 
 CAST(coalesce(enum_code(TRY_CAST(kind AS kind_t)), 255) AS INTEGER), CAST(coalesce(enum_code(TRY_CAST(actor AS actor_t)), 0) AS INTEGER),
 component, device, client, os, reason`
 
-// makeRollup makes the rollup of a data file at path. Data files are sorted as rollups need
+// makeRollup makes the rollup of a data file in dir. Data files are sorted as rollups need
 // it; one that is not is sorted first.
-func makeRollup(ctx context.Context, duck *sql.DB, source rollup.Source, path string) error {
+func makeRollup(ctx context.Context, duck *sql.DB, source rollup.Source, dir string) error {
 	text := "SELECT " + rollupColumns + " FROM read_parquet([" + literal(source.Path) + "])"
-	err := tryRollup(ctx, duck, source, path, text)
+	err := tryRollup(ctx, duck, source, dir, text)
 	if errors.Is(err, rollup.ErrOrder) {
-		err = tryRollup(ctx, duck, source, path, text+" ORDER BY email_id, recipient_id")
+		err = tryRollup(ctx, duck, source, dir, text+" ORDER BY email_id, recipient_id")
 	}
 	return err
 }
 
-func tryRollup(ctx context.Context, duck *sql.DB, source rollup.Source, path, text string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+func tryRollup(ctx context.Context, duck *sql.DB, source rollup.Source, dir, text string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	b, err := rollup.NewBuilder(filepath.Dir(path))
+	b, err := rollup.NewBuilder(dir)
 	if err != nil {
 		return err
 	}
 	if err := readEvents(ctx, duck, text, b.Add); err != nil {
 		return errors.Join(err, b.Abort())
 	}
-	return b.Finish(source, path)
+	return b.Finish(source)
 }
 
 func readEvents(ctx context.Context, duck *sql.DB, text string, each func(*rollup.Event) error) (err error) {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"mailwake/engine/event"
-	"mailwake/query/rollup"
+	"mailwake/engine/rollup"
 )
 
 // store is one organisation: its instance, its hot segments, and how far both
@@ -84,10 +84,8 @@ func (s *store) lease(ctx context.Context, allowed func(*Rules) error) (l *lease
 // leaseFor is lease for a query that may need no events: prepare, which has the
 // turn, says whether it does not.
 func (s *store) leaseFor(ctx context.Context, allowed func(*Rules) error, prepare func(*lease) (enough bool, err error)) (l *lease, err error) {
-	select {
-	case s.turn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := s.takeTurn(ctx); err != nil {
+		return nil, err
 	}
 	defer s.endTurn()
 	rules, err := s.opts.Rules(s.org)
@@ -145,6 +143,15 @@ func (s *store) leaseFor(ctx context.Context, allowed func(*Rules) error, prepar
 		}
 	}
 	return l, nil
+}
+
+func (s *store) takeTurn(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // endTurn drops what nobody needs any more and lets the next one in.

@@ -41,7 +41,7 @@ func (x *erasing) rows(ctx context.Context) (any, error) {
 		if len(hold) == 0 {
 			return out, nil
 		}
-		err = x.rewrite(ctx, hold, &out)
+		err = x.k.rolled(ctx, x.s, false, func(w workshop) error { return x.rewrite(ctx, w, hold, &out) })
 		if err == nil {
 			return out, nil
 		}
@@ -54,13 +54,13 @@ func (x *erasing) rows(ctx context.Context) (any, error) {
 }
 
 // rewrite replaces files by such without rows of theirs.
-func (x *erasing) rewrite(ctx context.Context, files []lake.File, out *RowsFound) error {
+func (x *erasing) rewrite(ctx context.Context, w workshop, files []lake.File, out *RowsFound) error {
 	written, counts := make([][]lake.File, len(files)), make([]Counts, len(files))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(eraseWorkers)
 	for i := range files {
 		g.Go(func() (err error) {
-			written[i], counts[i], err = x.k.workshop(false).merge(gctx, x.k.opts.Lake, x.s.table, files[i:i+1], x.cull, x.k.opts.FileBytes, func(int64) {})
+			written[i], counts[i], err = w.merge(gctx, x.k.opts.Lake, x.s.table, files[i:i+1], x.cull, x.k.opts.FileBytes, func(int64) {})
 			return err
 		})
 	}

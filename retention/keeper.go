@@ -47,6 +47,11 @@ type Options struct {
 	// neither is done.
 	Removals *Removals
 
+	// Incoming returns a folder for the rollups of files that are to get into an
+	// organisation's table, "" if none are kept, and what is to be called once the table
+	// has them or never will; nil: none are kept. It is query's.
+	Incoming func(ctx context.Context, org event.OrgID) (dir string, done func(context.Context) error, err error)
+
 	// Worker is the command of a program that calls RunWorker, by which files are
 	// rewritten; empty: this process does it, which is for tests.
 	Worker []string

@@ -27,8 +27,9 @@ type merger struct {
 	kinds  *kinds
 	cull   *cull
 	counts Counts
-	told   func(rows int64) // how many rows are done
-	group  int              // rows of a row group
+	roll   *roller
+	told   func(rows int64) error // how many rows are done
+	group  int                    // rows of a row group
 }
 
 type input struct {
@@ -159,11 +160,14 @@ func (m *merger) flush(ctx context.Context, n int) error {
 	var after lake.Rows
 	after.Append(&m.rows, n, n+rest)
 	m.rows.Truncate(kept)
+	m.roll.add(&m.rows) // first, since a file may end with them
 	if err := m.out.Write(ctx, &m.rows); err != nil {
 		return err
 	}
 	m.counts.Written += int64(kept)
-	m.told(m.counts.Read)
+	if err := m.told(m.counts.Read); err != nil {
+		return err
+	}
 	m.rows.Truncate(0)
 	m.rows.Append(&after, 0, rest)
 	if m.texts.Bytes() > maxTexts {

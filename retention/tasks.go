@@ -105,15 +105,22 @@ func (k *Keeper) plan(ctx context.Context, s *subject) ([]Rewrite, *Policy, erro
 }
 
 // rewrite replaces the files of r by a merge of them, in one commit.
-func (k *Keeper) rewrite(ctx context.Context, s *subject, r *Rewrite, p *Policy) (Counts, error) {
+func (k *Keeper) rewrite(ctx context.Context, s *subject, r *Rewrite, p *Policy) (counts Counts, err error) {
 	k.progress(0, r.Rows())
-	out, counts, err := k.workshop(true).merge(ctx, k.opts.Lake, s.table, r.Files, p.cull(k.opts.Now()), k.opts.FileBytes, func(done int64) { k.progress(done, r.Rows()) })
+	err = k.rolled(ctx, s, true, func(w workshop) error {
+		var out []lake.File
+		out, counts, err = w.merge(ctx, k.opts.Lake, s.table, r.Files, p.cull(k.opts.Now()), k.opts.FileBytes, func(done int64) { k.progress(done, r.Rows()) })
+		if err != nil {
+			return fmt.Errorf("rewrite %d files: %w", len(r.Files), err)
+		}
+		if _, err := s.table.Commit(ctx, lake.Change{Add: out, Remove: r.Files}); err != nil {
+			// Collect looks at the table before it deletes any of them.
+			return errors.Join(err, s.table.Discard(ctx, out))
+		}
+		return nil
+	})
 	if err != nil {
-		return counts, fmt.Errorf("rewrite %d files: %w", len(r.Files), err)
-	}
-	if _, err := s.table.Commit(ctx, lake.Change{Add: out, Remove: r.Files}); err != nil {
-		// Collect looks at the table before it deletes any of them.
-		return counts, errors.Join(err, s.table.Discard(ctx, out))
+		return counts, err
 	}
 	k.count(s, counts)
 	k.stats.rewrites.Add(1)
@@ -123,9 +130,27 @@ func (k *Keeper) rewrite(ctx context.Context, s *subject, r *Rewrite, p *Policy)
 	return counts, nil
 }
 
-// workshop is where this Keeper's merges are worked out: those that somebody waits
-// for do not give way.
-func (k *Keeper) workshop(giveWay bool) workshop { return workshop{k.opts.Worker, giveWay} }
+// rolled calls change, which merges files and commits what comes of it, with where
+// merges are worked out, and their rollups come in meanwhile: those that somebody
+// waits for do not give way. Without its rollups a file is as good, and slower.
+func (k *Keeper) rolled(ctx context.Context, s *subject, giveWay bool, change func(workshop) error) error {
+	w := workshop{command: k.opts.Worker, giveWay: giveWay}
+	if k.opts.Incoming == nil {
+		return change(w)
+	}
+	dir, done, err := k.opts.Incoming(ctx, s.org.ID)
+	if err != nil {
+		k.opts.Logger.Warn("rollups of rewritten files are made when they are asked for", "org", s.org.ID, "error", err)
+		return change(w)
+	}
+	w.rollups = dir
+	defer func() {
+		if err := done(ctx); err != nil && ctx.Err() == nil {
+			k.opts.Logger.Warn("rollups of replaced files are removed later", "org", s.org.ID, "error", err)
+		}
+	}()
+	return change(w)
+}
 
 // scans remembers which files were found to hold nothing to strike out, by what
 // was looked for.

@@ -16,10 +16,13 @@ import (
 
 // A merge takes seconds of a core and hundreds of megabytes, which are not the
 // server's: a process of its own works it out and gives way to everybody. It reads
-// data files, which the server pins, and knows neither the store nor any table; it
-// dies with the server, whose end of the pipe it writes to.
+// data files, which the server pins, and writes files and their rollups, of which
+// the server makes blobs of a table without looking at their bytes. It knows neither
+// the store nor any table, and dies with the server, whose orders it reads to their
+// end.
 //
-//	server ──job──▶ worker: read, judge, cull, merge, encode ──parts──▶ server: store, commit
+//	server ──job──▶ worker: read, judge, cull, merge, encode, count ──parts──▶ server: take, commit
+//	                  └─▶ data files, rollups ──────────────────────────────────────▲
 
 // job is what a worker is to do.
 type job struct {
@@ -29,6 +32,8 @@ type job struct {
 	FileBytes int64
 	Group     int
 	GiveWay   bool
+	Place     lake.Place // of what it makes
+	Rollups   string     // folder of rollups; "": none are made
 }
 
 type jobFile struct {
@@ -38,27 +43,25 @@ type jobFile struct {
 	Sum   string
 }
 
-// part is a piece of what a worker has done; what is zero is not told.
+// part is something that a worker tells; what is zero is not told.
 type part struct {
-	Bytes  []byte      // of the file being made
-	End    *lake.About // of that file, which is complete
-	Read   int64       // rows so far
-	Counts *Counts     // all is done
+	Made   *lake.Made // a file, whose rollup is in its place
+	Read   int64      // rows so far
+	Counts *Counts    // all is done
 	Failed string
 }
-
-// partBytes is the size of pieces: the pipe takes 64 KiB at a time anyway.
-const partBytes = 256 << 10
 
 // workshop is where merges are worked out.
 type workshop struct {
 	command []string // of a program that calls RunWorker; empty: this process
 	giveWay bool
+	rollups string // see job
 }
 
 // merge writes the rows of files that c keeps to files of t.
 func (w workshop) merge(ctx context.Context, l *lake.Lake, t *lake.Table, files []lake.File, c *cull, fileBytes int64, told func(int64)) (out []lake.File, counts Counts, err error) {
-	j := job{Policy: *c.policy, At: c.at, FileBytes: fileBytes, Group: rowGroup, GiveWay: w.giveWay}
+	in := t.Receive()
+	j := job{Policy: *c.policy, At: c.at, FileBytes: fileBytes, Group: rowGroup, GiveWay: w.giveWay, Place: in.Place(), Rollups: w.rollups}
 	for _, f := range files {
 		path, release, err := l.Local(ctx, f)
 		if err != nil {
@@ -73,7 +76,6 @@ func (w workshop) merge(ctx context.Context, l *lake.Lake, t *lake.Table, files 
 	if err != nil {
 		return nil, counts, fmt.Errorf("start worker: %w", err)
 	}
-	in := t.Receive()
 	err = gob.NewEncoder(orders).Encode(j)
 	if err == nil {
 		counts, err = receive(ctx, parts, in, told)
@@ -91,10 +93,9 @@ func (w workshop) merge(ctx context.Context, l *lake.Lake, t *lake.Table, files 
 
 // receive takes what a worker makes until it is done.
 func receive(ctx context.Context, from io.Reader, in *lake.Receiver, told func(int64)) (Counts, error) {
-	parts := gob.NewDecoder(bufio.NewReaderSize(from, 64<<10))
-	var p part
+	parts := gob.NewDecoder(bufio.NewReader(from))
 	for {
-		p = part{Bytes: p.Bytes[:0]} // its room is used again
+		var p part
 		if err := parts.Decode(&p); err != nil {
 			return Counts{}, errors.Join(ctx.Err(), fmt.Errorf("hear from worker: %w", err))
 		}
@@ -103,16 +104,12 @@ func receive(ctx context.Context, from io.Reader, in *lake.Receiver, told func(i
 			return Counts{}, errors.Join(ctx.Err(), errors.New(p.Failed))
 		case p.Counts != nil:
 			return *p.Counts, nil
-		case p.End != nil:
-			if err := in.End(ctx, *p.End); err != nil {
+		case p.Made != nil:
+			if err := in.Take(ctx, *p.Made); err != nil {
 				return Counts{}, err
 			}
-		case p.Read > 0:
-			told(p.Read)
 		default:
-			if _, err := in.Write(p.Bytes); err != nil {
-				return Counts{}, fmt.Errorf("write temporary file: %w", err)
-			}
+			told(p.Read)
 		}
 	}
 }
@@ -144,7 +141,7 @@ func startHere(ctx context.Context) (io.Writer, io.Reader, func() error, error) 
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		partsIn.CloseWithError(work(ctx, ordersOut, partsIn))
+		partsIn.CloseWithError(work(ctx, ordersOut, partsIn, nil))
 		_ = ordersOut.Close()
 	}()
 	return orders, parts, func() error {
@@ -155,39 +152,54 @@ func startHere(ctx context.Context) (io.Writer, io.Reader, func() error, error) 
 }
 
 // RunWorker is the whole life of a process that works out one merge: the job comes
-// in at its standard input, and what it makes goes out at its standard output. It
-// returns the exit status.
+// in at its standard input, and what it has done goes out at its standard output. It
+// ends when the input does. It returns the exit status.
 func RunWorker() int {
-	if err := work(context.Background(), os.Stdin, os.Stdout); err != nil {
+	if err := work(context.Background(), os.Stdin, os.Stdout, func() { os.Exit(1) }); err != nil {
 		return 1
 	}
 	return 0
 }
 
-// work does the job that comes from orders. It returns an error when nobody hears.
-func work(ctx context.Context, orders io.Reader, to io.Writer) error {
+// work does the job that comes from orders, and calls gone, unless that is nil, when
+// they end. It returns an error when nobody hears.
+func work(ctx context.Context, orders io.Reader, to io.Writer, gone func()) error {
 	var j job
 	if err := gob.NewDecoder(orders).Decode(&j); err != nil {
 		return err
 	}
+	if gone != nil {
+		go func() {
+			_, _ = io.Copy(io.Discard, orders) // no more come
+			gone()
+		}()
+	}
 	if j.GiveWay {
 		giveWay()
 	}
-	out := &partsTo{parts: gob.NewEncoder(to)}
-	counts, err := j.do(ctx, out)
+	parts := gob.NewEncoder(to)
+	counts, err := j.do(ctx, parts)
 	if err != nil {
-		return out.parts.Encode(part{Failed: err.Error()})
+		return parts.Encode(part{Failed: err.Error()})
 	}
-	return out.parts.Encode(part{Counts: &counts})
+	return parts.Encode(part{Counts: &counts})
 }
 
-func (j *job) do(ctx context.Context, out *partsTo) (counts Counts, err error) {
+func (j *job) do(ctx context.Context, parts *gob.Encoder) (counts Counts, err error) {
 	texts := lake.NewTexts()
+	roll := &roller{dir: j.Rollups, texts: texts, labels: newLabels(texts)}
+	defer roll.close()
+	made := lake.NewMaker(j.Place, func(_ context.Context, made lake.Made) error {
+		roll.end(&made)
+		return parts.Encode(part{Made: &made})
+	})
 	m := &merger{
-		texts: texts, out: lake.NewEncoder(out, texts, lake.EncoderOptions{Rules: Rules, FileBytes: j.FileBytes}), group: j.Group,
-		cull: j.Policy.cull(j.At), labels: newLabels(texts), kinds: newKinds(texts), told: out.read,
+		texts: texts, out: lake.NewEncoder(made, texts, lake.EncoderOptions{Rules: Rules, FileBytes: j.FileBytes}), group: j.Group,
+		cull: j.Policy.cull(j.At), labels: roll.labels, kinds: newKinds(texts), roll: roll,
+		told: func(rows int64) error { return parts.Encode(part{Read: rows}) },
 	}
 	defer func() {
+		err = errors.Join(err, made.Close())
 		for _, in := range m.inputs {
 			err = errors.Join(err, in.reader.Close())
 		}
@@ -203,46 +215,4 @@ func (j *job) do(ctx context.Context, out *partsTo) (counts Counts, err error) {
 		return m.counts, err
 	}
 	return m.counts, m.out.Finish(ctx)
-}
-
-// partsTo is a lake.Sink that sends.
-type partsTo struct {
-	parts *gob.Encoder
-	buf   []byte
-	rows  int64 // read
-	told  int64
-}
-
-// Write implements lake.Sink.
-func (p *partsTo) Write(b []byte) (int, error) {
-	p.buf = append(p.buf, b...)
-	if len(p.buf) < partBytes {
-		return len(b), nil
-	}
-	return len(b), p.flush()
-}
-
-// read notes how many rows are done, to be told with what comes next.
-func (p *partsTo) read(rows int64) { p.rows = rows }
-
-func (p *partsTo) flush() error {
-	if len(p.buf) > 0 {
-		if err := p.parts.Encode(part{Bytes: p.buf}); err != nil {
-			return err
-		}
-		p.buf = p.buf[:0]
-	}
-	if p.rows == p.told {
-		return nil
-	}
-	p.told = p.rows
-	return p.parts.Encode(part{Read: p.rows})
-}
-
-// End implements lake.Sink.
-func (p *partsTo) End(_ context.Context, about lake.About) error {
-	if err := p.flush(); err != nil {
-		return err
-	}
-	return p.parts.Encode(part{End: &about})
 }

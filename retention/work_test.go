@@ -16,6 +16,7 @@ import (
 	"mailwake/engine/event"
 	"mailwake/engine/lake"
 	"mailwake/engine/registry"
+	"mailwake/engine/rollup"
 )
 
 // asWorker are the test program's processes that work out a merge, or say by which
@@ -24,6 +25,8 @@ func asWorker(args []string) {
 	switch {
 	case len(args) == 2 && args[1] == "rewrite-worker":
 		os.Exit(RunWorker())
+	case len(args) == 3 && args[1] == "rewrite-worker-dies":
+		_ = work(context.Background(), os.Stdin, &dying{args[2]}, nil)
 	case len(args) == 2 && args[1] == "give-way":
 		giveWay()
 		tasks, _ := filepath.Glob("/proc/self/task/*/stat")
@@ -36,7 +39,18 @@ func asWorker(args []string) {
 	}
 }
 
-// TestWorker: a process of its own makes the same files as this one.
+// dying is where a worker tells what it has done, until there is a rollup.
+type dying struct{ rollups string }
+
+func (d *dying) Write(p []byte) (int, error) {
+	if names, _ := filepath.Glob(filepath.Join(d.rollups, "*"+rollup.Suffix)); len(names) > 0 {
+		os.Exit(9) // it is not told of the file
+	}
+	return os.Stdout.Write(p)
+}
+
+// TestWorker: a process of its own makes the same files as this one, and the same
+// rollups, which are there before the server knows of the files.
 func TestWorker(t *testing.T) {
 	defer func(n int) { rowGroup = n }(rowGroup)
 	rowGroup = 5000
@@ -53,9 +67,11 @@ func TestWorker(t *testing.T) {
 	p.Refusals = []registry.Refusal{{Recipient: 3, Purposes: 15, Since: event.At(july)}}
 	c := p.cull(july.AddDate(0, 0, 45))
 	var told int64
-	want, counts, err := workshop{}.merge(t.Context(), l, tbl, files, c, 50_000, func(int64) {})
+	here, there := t.TempDir(), t.TempDir()
+	want, counts, err := workshop{rollups: here}.merge(t.Context(), l, tbl, files, c, 50_000, func(int64) {})
 	must(t, err)
-	got, same, err := workshop{command: []string{os.Args[0], "rewrite-worker"}}.merge(t.Context(), l, tbl, files, c, 50_000, func(rows int64) { told = rows })
+	worker := workshop{command: []string{os.Args[0], "rewrite-worker"}, rollups: there}
+	got, same, err := worker.merge(t.Context(), l, tbl, files, c, 50_000, func(rows int64) { told = rows })
 	must(t, err)
 	if counts != same || counts.Erased == 0 || counts.WhileRefused == 0 || counts.Agents == 0 || len(got) < 2 || told == 0 {
 		t.Errorf("counts %+v, want %+v; %d files; %d rows told", same, counts, len(got), told)
@@ -68,6 +84,28 @@ func TestWorker(t *testing.T) {
 	}
 	if !slices.Equal(sums(got), sums(want)) {
 		t.Error("other bytes")
+	}
+	rows := func(dir string, files []lake.File) (rows []int64) {
+		for _, f := range files {
+			source := rollup.Source{Path: f.Path, Bytes: f.Bytes}
+			r, err := rollup.Open(source.In(dir), source)
+			must(t, err)
+			rows = append(rows, r.Rows)
+			must(t, r.Close())
+			erased, err := rollup.Holds(source.In(dir), func(id event.RecipientID) bool { return id == 7 })
+			must(t, err)
+			if erased {
+				t.Error("a rollup has what its file has not")
+			}
+		}
+		return rows
+	}
+	if got, want := rows(there, got), rows(here, want); !slices.Equal(got, want) {
+		t.Errorf("rollups of %d rows, want %d", got, want)
+	}
+	worker.rollups = filepath.Join(there, "nowhere")
+	if got, _, err := worker.merge(t.Context(), l, tbl, files, c, 50_000, func(int64) {}); err != nil || !slices.Equal(sums(got), sums(want)) {
+		t.Errorf("without rollups: %d files, %v", len(got), err)
 	}
 }
 
@@ -82,6 +120,7 @@ func TestWorkerFails(t *testing.T) {
 	p := Policy{Policy: registry.DefaultPolicy()}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
+	rollups := t.TempDir()
 	damaged := f
 	damaged.Sum = strings.Repeat("0", len(f.Sum))
 	worker := []string{os.Args[0], "rewrite-worker"}
@@ -92,20 +131,24 @@ func TestWorkerFails(t *testing.T) {
 		want    func(error) bool
 	}{
 		"no program": {t.Context(), []string{filepath.Join(dir, "nothing")}, f, func(err error) bool { return errors.Is(err, os.ErrNotExist) }},
-		"dies":       {t.Context(), []string{"/bin/sh", "-c", "exit 3"}, f, func(err error) bool { return err != nil }},
-		"cancelled":  {gone, worker, f, func(err error) bool { return err != nil && errors.Is(err, context.Canceled) }},
-		"here":       {gone, nil, f, func(err error) bool { return errors.Is(err, context.Canceled) }},
-		"damaged":    {t.Context(), worker, damaged, func(err error) bool { return err != nil && strings.Contains(err.Error(), "checksum") }},
+		"dies once there is a rollup": {t.Context(), []string{os.Args[0], "rewrite-worker-dies", rollups}, f, func(err error) bool {
+			made, _ := filepath.Glob(filepath.Join(rollups, "*"))
+			return err != nil && len(made) == 1
+		}},
+		"dies":      {t.Context(), []string{"/bin/sh", "-c", "exit 3"}, f, func(err error) bool { return err != nil }},
+		"cancelled": {gone, worker, f, func(err error) bool { return err != nil && errors.Is(err, context.Canceled) }},
+		"here":      {gone, nil, f, func(err error) bool { return errors.Is(err, context.Canceled) }},
+		"damaged":   {t.Context(), worker, damaged, func(err error) bool { return err != nil && strings.Contains(err.Error(), "checksum") }},
 	} {
-		out, _, err := workshop{command: try.command}.merge(try.ctx, l, tbl, []lake.File{try.file}, p.cull(july), 0, func(int64) {})
+		out, _, err := workshop{command: try.command, rollups: rollups}.merge(try.ctx, l, tbl, []lake.File{try.file}, p.cull(july), 0, func(int64) {})
 		if !try.want(err) || len(out) > 0 {
 			t.Errorf("%s: %d files, %v", name, len(out), err)
 		}
 	}
-	left, err := filepath.Glob(filepath.Join(dir, ".rewrite-*"))
+	left, err := filepath.Glob(filepath.Join(tbl.Receive().Place().Dir, ".*"))
 	must(t, err)
-	if len(left) > 0 {
-		t.Errorf("left %q", left)
+	if parts, err := filepath.Glob(filepath.Join(rollups, ".*")); err != nil || len(parts)+len(left) > 0 {
+		t.Errorf("left %q and %q, %v", left, parts, err)
 	}
 }
 

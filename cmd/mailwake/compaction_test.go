@@ -88,6 +88,49 @@ func TestCompactionBesideIngest(t *testing.T) {
 	p.stop()
 }
 
+// TestRollupsComeWithFiles: a compaction leaves the rollup of every file that it
+// made, byte for byte what queries make of the file, and no others.
+func TestRollupsComeWithFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := serve(t, dir, nil)
+	p.createOrg("acme")
+	p.api(http.MethodPost, "/v1/orgs/acme/retention/pause", nil, new(map[string]any))
+	stock(t, dir, 12, 400)
+	read := func() map[string]string {
+		t.Helper()
+		found := map[string]string{}
+		paths, err := filepath.Glob(filepath.Join(dir, "rollups", "*", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[filepath.Base(path)] = string(data)
+		}
+		return found
+	}
+	p.api(http.MethodPost, "/v1/orgs/acme/retention/run", nil, new(map[string]any))
+	made := read()
+	if n := p.maintenance().Files; n == 0 || len(made) != n {
+		t.Errorf("%d rollups of %d files", len(made), n)
+	}
+	before := p.kpis()
+	p.stop()
+	if err := os.RemoveAll(filepath.Join(dir, "rollups")); err != nil {
+		t.Fatal(err)
+	}
+	p = serve(t, dir, nil)
+	unlike(t, "made anew", p.kpis(), before)
+	if !maps.Equal(read(), made) {
+		t.Error("queries make other rollups of the same files")
+	}
+	p.stop()
+}
+
 // latencies are those of several slices of time.
 type latencies struct {
 	all    bench.Result

@@ -256,7 +256,7 @@ func (s *server) openOnce(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	s.stack.keeper, err = retention.New(retention.Options{Lake: n.lake, Registry: n.registry, Logger: s.logger, Removals: removals, Worker: []string{self, "rewrite-worker"}})
+	s.stack.keeper, err = retention.New(retention.Options{Lake: n.lake, Registry: n.registry, Logger: s.logger, Removals: removals, Incoming: db.Incoming, Worker: []string{self, "rewrite-worker"}})
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"syscall"
 )
 
@@ -17,6 +18,9 @@ func (d *DirStore) Put(ctx context.Context, key string, r io.ReadSeeker, ifAbsen
 	defer func() { err = describe("put", key, err) }()
 	if err := errors.Join(CheckKey(key), ctx.Err()); err != nil {
 		return err
+	}
+	if f, ok := r.(*os.File); ok && filepath.Dir(f.Name()) == d.draftFolder() {
+		return d.take(f, key, ifAbsent)
 	}
 	temp := path.Join(tempFolder, rand.Text())
 	if err := d.writeTemp(ctx, temp, r); err != nil {
@@ -27,6 +31,15 @@ func (d *DirStore) Put(ctx context.Context, key string, r io.ReadSeeker, ifAbsen
 	// which is no reason to call a finished Put failed.
 	_ = d.root.Remove(temp)
 	return err
+}
+
+// take makes a draft readable as key without copying it. With ifAbsent it stays
+// where it is too, so that the Put can be tried again.
+func (d *DirStore) take(f *os.File, key string, ifAbsent bool) error {
+	if err := errors.Join(f.Chmod(0o640), f.Sync()); err != nil {
+		return err
+	}
+	return d.publish(path.Join(tempFolder, filepath.Base(f.Name())), key, ifAbsent)
 }
 
 // writeTemp stores r durably under a name of its own, or not at all.

@@ -253,3 +253,59 @@ func TestDirPutWhileFoldersGo(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestDrafts: a folder store takes a draft without copying it, again if need be, and
+// never over what is there; others copy it.
+func TestDrafts(t *testing.T) {
+	root := t.TempDir()
+	d := openDir(t, root)
+	wrapped := blob.Retry(blob.Meter(blob.Limit(d, 1)), blob.RetryPolicy{})
+	dir, ok := blob.DraftFolder(wrapped)
+	if !ok {
+		t.Fatal("a folder store has no folder of drafts")
+	}
+	if _, ok := blob.DraftFolder(blob.Retry(blob.Mem("m"), blob.RetryPolicy{})); ok {
+		t.Error("a store in memory has one")
+	}
+	draft, err := blob.NewDraft(dir, "made-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := bytes.Repeat([]byte("0123456789"), 1<<18)
+	for part := range slices.Chunk(body, 100_000) {
+		if n, err := draft.Write(part); n != len(part) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	is, err := draft.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for try := range 2 {
+		if err := wrapped.Put(t.Context(), "org/taken", draft.File, true); try == 0 && err != nil || try == 1 && !errors.Is(err, blob.ErrExists) {
+			t.Errorf("try %d: %v", try, err)
+		}
+	}
+	if err := draft.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := blob.RemoveDrafts(dir, "other-"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(draft.Name()); err != nil {
+		t.Error("somebody else's draft was removed")
+	}
+	if err := blob.RemoveDrafts(dir, "made-"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(draft.Name()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the draft is still there: %v", err)
+	}
+	path := d.LocalPath("org/taken")
+	if info, err := os.Stat(path); err != nil || !os.SameFile(info, is) || info.Mode().Perm() != 0o640 {
+		t.Errorf("it was copied: %v, %v", info, err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, body) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}

@@ -28,7 +28,8 @@ const partPrefix = ".part-"
 //	    └──────▶ absent ──get: fetch, check, rename
 //
 // A copy is used only after its size and checksum were found right by this
-// process, so nothing needs to be synced: what a crash spoils is fetched again.
+// process, or were worked out while it was made for this process, so nothing needs
+// to be synced: what a crash spoils is fetched again.
 type cache struct {
 	dir   string
 	limit int64 // bytes; files in use may exceed it
@@ -230,10 +231,7 @@ func (c *cache) put(f File, data io.ReadSeeker) {
 	c.mu.Lock()
 	c.evictLocked(f.Bytes)
 	c.mu.Unlock()
-	_, err := data.Seek(0, io.SeekStart)
-	if err == nil {
-		err = c.write(f, data)
-	}
+	err := c.keep(f, data)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	close(e.busy)
@@ -242,6 +240,20 @@ func (c *cache) put(f File, data io.ReadSeeker) {
 		c.mu.bytes += f.Bytes - e.size
 		e.ready, e.size = true, f.Bytes
 	}
+}
+
+// keep makes data the copy of f: a file that was made for it is moved.
+func (c *cache) keep(f File, data io.ReadSeeker) error {
+	if made, ok := data.(*os.File); ok && filepath.Dir(made.Name()) == filepath.Clean(c.dir) {
+		if err := os.MkdirAll(filepath.Dir(c.path(f.Path)), 0o750); err != nil {
+			return err
+		}
+		return os.Rename(made.Name(), c.path(f.Path))
+	}
+	if _, err := data.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return c.write(f, data)
 }
 
 // evictLocked removes the copies used longest ago until need more bytes fit.

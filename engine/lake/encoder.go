@@ -14,8 +14,8 @@ import (
 // opens few files and a rewrite of one file stays a matter of seconds.
 const defaultFileBytes = 256 << 20
 
-// Sink takes the data files that an Encoder makes, one after the other. A Receiver
-// is one; so is what carries them from another process to it.
+// Sink takes the data files that an Encoder makes, one after the other. A Maker is
+// one.
 type Sink interface {
 	// Write takes bytes of the file being made.
 	Write(p []byte) (int, error)

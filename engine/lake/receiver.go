@@ -1,104 +1,87 @@
 package lake
 
 import (
-	"bufio"
 	"context"
-	"crypto/sha256"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"hash"
 	"os"
 	"path"
 	"path/filepath"
 
 	"github.com/apache/arrow-go/v18/parquet/file"
-	"github.com/google/uuid"
+
+	"mailwake/engine/blob"
 )
 
-// Receiver makes data files of a table from the bytes that an Encoder makes,
-// through a temporary file that has no name and so goes with the process. It is a
-// Sink, and not safe for concurrent use.
+// Receiver takes files that Makers made for a table: they become blobs. It is not
+// safe for concurrent use.
 type Receiver struct {
+	// Maker makes files for this Receiver in this process.
+	*Maker
 	table *Table
 	done  []File
+}
 
-	temp   *os.File // nil between files
-	buffer *bufio.Writer
-	sum    hash.Hash
-	size   int64
+// madePrefix begins the names of files that are made for a Receiver.
+const madePrefix = partPrefix + "made-"
+
+// madeDir is where files are made: a folder store takes them from there without
+// copying them, and so does the cache of a store that is elsewhere.
+func (l *Lake) madeDir() string {
+	if dir, ok := blob.DraftFolder(l.opts.Store); ok {
+		return dir
+	}
+	return filepath.Clean(l.opts.CacheDir)
 }
 
 // Receive returns a Receiver of files for t. The caller calls Close.
-func (t *Table) Receive() *Receiver { return &Receiver{table: t} }
+func (t *Table) Receive() *Receiver {
+	r := &Receiver{table: t}
+	r.Maker = NewMaker(Place{t.lake.madeDir(), madePrefix + rand.Text() + "-"}, r.Take)
+	return r
+}
+
+// Place is where a Maker of another process makes files for this Receiver.
+func (r *Receiver) Place() Place { return r.place }
 
 // Files are those stored so far, for Commit. What is not committed is in no table,
 // and for Discard.
 func (r *Receiver) Files() []File { return r.done }
 
-// Close gives up a file that has not ended.
+// Close removes what was made and not taken.
 func (r *Receiver) Close() error {
-	if r.temp == nil {
-		return nil
-	}
-	err := r.temp.Close() // has no name, so nothing is left
-	r.temp = nil
-	return err
+	return errors.Join(r.Maker.Close(), blob.RemoveDrafts(r.place.Dir, r.place.Prefix))
 }
 
-// Write implements Sink.
-func (r *Receiver) Write(p []byte) (int, error) {
-	if r.temp == nil {
-		if err := r.begin(); err != nil {
-			return 0, err
-		}
+// Take makes m a blob. Of its bytes it reads the footer, and all only where the store
+// is on another machine.
+func (r *Receiver) Take(ctx context.Context, m Made) (err error) {
+	if filepath.Dir(m.Local) != r.place.Dir || filepath.Base(m.Name) != m.Name {
+		return fmt.Errorf("%w: a file that was made elsewhere", ErrBatch)
 	}
-	_, _ = r.sum.Write(p)
-	r.size += int64(len(p))
-	return r.buffer.Write(p)
-}
-
-// begin opens a temporary file beside the catalog: the cache may be small, and
-// the system's temporary folder in memory.
-func (r *Receiver) begin() error {
-	temp, err := os.CreateTemp(filepath.Dir(r.table.lake.opts.CatalogPath), ".rewrite-")
+	made, err := os.Open(m.Local)
 	if err != nil {
-		return fmt.Errorf("create temporary file: %w", err)
+		return fmt.Errorf("open data file: %w", err)
 	}
-	if err := os.Remove(temp.Name()); err != nil {
-		return errors.Join(fmt.Errorf("create temporary file: %w", err), temp.Close())
-	}
-	r.temp, r.buffer, r.sum, r.size = temp, bufio.NewWriterSize(temp, 1<<20), sha256.New(), 0
-	return nil
-}
-
-// End implements Sink: it stores the file as a blob.
-func (r *Receiver) End(ctx context.Context, about About) (err error) {
-	if r.temp == nil {
-		return fmt.Errorf("%w: a file without bytes", ErrBatch)
-	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	if err := r.buffer.Flush(); err != nil {
-		return fmt.Errorf("write temporary file: %w", err)
-	}
-	parsed, err := file.NewParquetReader(r.temp)
+	defer func() { err = errors.Join(err, made.Close()) }()
+	parsed, err := file.NewParquetReader(made)
 	if err != nil {
-		return fmt.Errorf("read temporary file: %w", err)
+		return fmt.Errorf("read data file: %w", err)
 	}
 	f := File{
-		Rows: about.Rows, Bytes: r.size, MinTime: about.MinTime, MaxTime: about.MaxTime,
-		Sum: sumOf(r.sum), Rules: about.Rules, Agents: dayOf(about.Agents),
+		Rows: m.Rows, Bytes: m.Bytes, MinTime: m.MinTime, MaxTime: m.MaxTime, Sum: m.Sum, Rules: m.Rules, Agents: dayOf(m.Agents),
+		Path: path.Join(r.table.lake.tableKey(r.table.org), "data", m.MinTime.Time().Format("2006-01"), m.Name),
 	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return fmt.Errorf("name data file: %w", err)
-	}
-	f.Path = path.Join(r.table.lake.tableKey(r.table.org), "data", f.MinTime.Time().Format("2006-01"), id.String()+f.traits()+"-"+f.Sum+dataSuffix)
 	if err := r.table.describe(&f, parsed.MetaData()); err != nil {
 		return err
 	}
-	if err := r.table.lake.put(ctx, f, r.temp); err != nil {
+	if err := r.table.lake.put(ctx, f, made); err != nil {
 		return err
 	}
 	r.done = append(r.done, f)
+	if err := os.Remove(m.Local); err != nil && !errors.Is(err, os.ErrNotExist) { // the cache took it
+		return fmt.Errorf("remove what was stored: %w", err)
+	}
 	return nil
 }

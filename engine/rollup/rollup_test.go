@@ -83,11 +83,10 @@ func build(t *testing.T, dir string, source Source, rows []Event) (*File, error)
 			return nil, errors.Join(err, b.Abort())
 		}
 	}
-	path := filepath.Join(dir, filepath.Base(source.Path)+".rollup")
-	if err := b.Finish(source, path); err != nil {
+	if err := b.Finish(source); err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(path, source)
+	f, err := Open(source.In(dir), source)
 	if err != nil {
 		t.Fatal(err)
 	}

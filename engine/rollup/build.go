@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"mailwake/engine/blob"
 	"mailwake/engine/event"
 )
 
@@ -36,7 +37,7 @@ var ErrRange = errors.New("an id is out of the range of rollups")
 
 // Builder writes the rollup of one data file.
 type Builder struct {
-	file  *os.File
+	file  *blob.Draft
 	out   *bufio.Writer
 	at    uint64
 	pairs section
@@ -93,11 +94,11 @@ type section struct{ blocks []blockEntry }
 
 // NewBuilder begins a rollup in dir.
 func NewBuilder(dir string) (*Builder, error) {
-	f, err := os.CreateTemp(dir, PartPrefix)
+	f, err := blob.NewDraft(dir, PartPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("begin rollup: %w", err)
 	}
-	b := &Builder{file: f, out: bufio.NewWriterSize(f, 1<<20), at: uint64(len(magic)), shapes: newShapes()}
+	b := &Builder{file: f, out: bufio.NewWriterSize(f, 256<<10), at: uint64(len(magic)), shapes: newShapes()}
 	_, err = b.out.WriteString(magic)
 	return b, err
 }
@@ -189,8 +190,8 @@ func (b *Builder) write(data []byte) error {
 }
 
 // Finish completes the rollup of the data file of that name and size, and gives it
-// its place.
-func (b *Builder) Finish(source Source, path string) (err error) {
+// its place in the folder.
+func (b *Builder) Finish(source Source) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("write rollup: %w", errors.Join(err, b.Abort()))
@@ -210,7 +211,7 @@ func (b *Builder) Finish(source Source, path string) (err error) {
 	if err := errors.Join(b.write(index), b.write(footer), b.out.Flush(), b.file.Close()); err != nil {
 		return err
 	}
-	return os.Rename(b.file.Name(), path)
+	return os.Rename(b.file.Name(), source.In(filepath.Dir(b.file.Name())))
 }
 
 // Abort removes what was written. After Finish it does nothing.

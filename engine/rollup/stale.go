@@ -1,0 +1,77 @@
+package rollup
+
+import (
+	"maps"
+	"slices"
+
+	"mailwake/engine/event"
+)
+
+// stale returns the emails whose sums may be others under next, sorted, or that
+// they are not few.
+func (s *State) stale(next *generation) (emails []event.EmailID, few bool) {
+	set := map[event.EmailID]struct{}{}
+	for _, f := range slices.Concat(without(s.gen.Files, next.Files), without(next.Files, s.gen.Files)) {
+		for i := range f.emails {
+			set[f.emails[i].email] = struct{}{}
+		}
+	}
+	if from, to := min(s.gen.Oldest, next.Oldest), max(s.gen.Oldest, next.Oldest); from < to {
+		for _, f := range next.Files {
+			for i := range f.emails {
+				if e := &f.emails[i]; e.min < to && e.max >= from {
+					set[e.email] = struct{}{}
+				}
+			}
+		}
+	}
+	if !s.staleByConsent(set, &next.Consent) {
+		return nil, false
+	}
+	return slices.Sorted(maps.Keys(set)), true
+}
+
+// manyChanged is up to how many recipients' emails are looked up.
+const manyChanged = 1000
+
+// staleByConsent adds the emails that recipients have whose consent changed. It
+// gives up if that may be most of them.
+func (s *State) staleByConsent(set map[event.EmailID]struct{}, next *Consent) bool {
+	before := &s.gen.Consent
+	s.changed = s.changed[:0]
+	if before.OptIn != next.OptIn {
+		return false
+	}
+	for r := range event.RecipientID(max(len(before.Marks), len(next.Marks))) {
+		if before.hidden(r) == next.hidden(r) {
+			continue
+		}
+		if s.changed = append(s.changed, r); len(s.changed) > manyChanged {
+			return false
+		}
+		emails, err := s.gen.emailsOf(r)
+		if err != nil {
+			return false // passing all of them finds it again, and says so
+		}
+		for _, e := range emails {
+			set[e] = struct{}{}
+		}
+	}
+	return true
+}
+
+func without(list, other []*File) []*File {
+	return slices.DeleteFunc(slices.Clone(list), func(f *File) bool { return slices.Contains(other, f) })
+}
+
+// emailsOf returns the emails that are in any of the files, sorted.
+func emailsOf(files []*File) []event.EmailID {
+	var all []event.EmailID
+	for _, f := range files {
+		for i := range f.emails {
+			all = append(all, f.emails[i].email)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
