@@ -15,7 +15,7 @@ import (
 )
 
 // BenchmarkCompact merges flushed blobs of 20,000 events each to the end, as the
-// Keeper does: 100 of them, or as many as MAILWAKE_BLOBS says.
+// Keeper of a server does, in workers: 100 of them, or as many as MAILWAKE_BLOBS says.
 func BenchmarkCompact(b *testing.B) {
 	blobs := 100
 	if s := os.Getenv("MAILWAKE_BLOBS"); s != "" {
@@ -42,7 +42,7 @@ func BenchmarkCompact(b *testing.B) {
 		}
 		s, err := tbl.Commit(b.Context(), lake.Change{Add: add})
 		must(b, err)
-		k, err := New(Options{Lake: l, Registry: registryOf{w}, Now: func() time.Time { return w.now }})
+		k, err := New(Options{Lake: l, Registry: registryOf{w}, Now: func() time.Time { return w.now }, Worker: []string{os.Args[0], "rewrite-worker"}})
 		must(b, err)
 		resetPeak(b)
 		cpu := usage(b)
@@ -64,16 +64,22 @@ func BenchmarkCompact(b *testing.B) {
 		b.ReportMetric(float64(size)/rows, "bytes/event")
 		b.ReportMetric(float64(len(tbl.Snapshot().Files())), "files")
 		b.ReportMetric(peak(b)/(1<<20), "peak-MiB")
+		var worker syscall.Rusage
+		must(b, syscall.Getrusage(syscall.RUSAGE_CHILDREN, &worker))
+		b.ReportMetric(float64(worker.Maxrss)/(1<<10), "worker-peak-MiB")
 		must(b, w.reg.Close())
 		b.StartTimer()
 	}
 }
 
-// usage is the processor time of this process.
-func usage(b *testing.B) time.Duration {
-	var u syscall.Rusage
-	must(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+// usage is the processor time of this process and of the workers that have ended.
+func usage(b *testing.B) (sum time.Duration) {
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var u syscall.Rusage
+		must(b, syscall.Getrusage(who, &u))
+		sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	return sum
 }
 
 // resetPeak makes the peak of resident memory start anew.
