@@ -89,7 +89,7 @@ func TestPurge(t *testing.T) {
 		b.now = o.PurgeAt.Time()
 		must(t, b.keep.Purge(t.Context()))
 		b.asPlanned(o, plan)
-		b.purged(o, "annabel", "gone-gmbh.example", "gone-gmbh shared", "gone-gmbh-agent")
+		b.purged(o, "annabel", "gone-gmbh.example", "gone-gmbh shared", "gone-gmbh-agent", "warehouse/gone-gmbh")
 		if b.other("other") != before {
 			t.Error("another organisation's blobs changed")
 		}

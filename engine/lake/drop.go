@@ -53,10 +53,30 @@ func (l *Lake) drop(ctx context.Context, org string) (c Collected, err error) {
 	if err := l.dropBlobs(ctx, org, &c); err != nil {
 		return c, err
 	}
-	return c, l.inLedger(ctx, func(tx *sql.Tx) error {
+	err = l.inLedger(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM mailwake_replaced WHERE org = ?`, org)
 		return err
 	})
+	if err != nil {
+		return c, err
+	}
+	return c, l.scrub(ctx)
+}
+
+// scrub writes the catalog anew: free pages and the write-ahead log still have what
+// was deleted. It is small.
+func (l *Lake) scrub(ctx context.Context) error {
+	if _, err := l.db.ExecContext(ctx, "VACUUM"); err != nil {
+		return fmt.Errorf("write catalog anew: %w", err)
+	}
+	var busy, pages, folded int
+	if err := l.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &folded); err != nil {
+		return fmt.Errorf("fold catalog's log: %w", err)
+	}
+	if busy != 0 {
+		return errors.New("fold catalog's log: somebody reads it for long")
+	}
+	return nil
 }
 
 // dropBlobs deletes everything below the organisation's prefix, here and there.
