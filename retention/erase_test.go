@@ -62,6 +62,10 @@ func TestErase(t *testing.T) {
 		e, err := b.keep.Erase(t.Context(), o.ID, registry.Whose{Person: who.ID}, registry.ByKey(3))
 		must(t, err)
 		b.gone(o, e, rowsOfOthers)
+		plan, err := b.keep.Plan(t.Context(), o.ID)
+		if must(t, err); slices.ContainsFunc(plan, func(s Step) bool { return s.Task == "enforce" || s.Task == "erase" }) {
+			t.Errorf("something is left to do: %+v", plan)
+		}
 		if b.other("other") != before {
 			t.Error("another organisation's blobs changed")
 		}

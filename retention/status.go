@@ -224,6 +224,9 @@ func (p *Policy) later(files []lake.File, now time.Time) (steps []Step) {
 	}
 	hidden, first := int64(0), event.Micros(0)
 	for _, r := range p.Refusals {
+		if _, erased := slices.BinarySearch(p.Erased, r.Recipient); erased {
+			continue // has no rows any more
+		}
 		if at := r.Since + days(p.HideDays); at > event.At(now) {
 			hidden++
 			if first == 0 || at < first {
