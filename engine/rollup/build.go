@@ -19,7 +19,7 @@ const (
 	magic = "mwrollup"
 	// version of the format and of what is counted. A rollup of another version is
 	// made anew.
-	version = 2
+	version = 3
 	// blockBytes is the size from which a block ends: small enough that looking one
 	// pair up decodes little, and large enough that the index is a hundredth.
 	blockBytes = 2 << 10
@@ -75,10 +75,11 @@ func (k key) less(l key) bool {
 }
 
 // emailEntry is an email that a file holds: when its first and last event
-// occurred, and whether some of them were reported by others.
+// occurred, what they are together, and whether some of them were reported by others.
 type emailEntry struct {
 	email    event.EmailID
 	min, max event.Micros
+	digest   uint64
 	reported bool
 }
 
@@ -118,6 +119,7 @@ func (b *Builder) Add(e *Event) error {
 	if fact.Shape == maxShapes {
 		return ErrRange
 	}
+	entry.digest += e.digest(b.shapes.sums[fact.Shape])
 	if e.ID < 0 {
 		entry.reported = true
 		b.reports = append(b.reports, report{k, e.ID, e.Received, fact})
@@ -286,6 +288,7 @@ func (b *Builder) index(source Source, people section) []byte {
 		w.count(uint64(e.email-before)<<1 | bit(e.reported))
 		w.at(e.min)
 		w.count(uint64(e.max - e.min))
+		w.buf = binary.LittleEndian.AppendUint64(w.buf, e.digest)
 		before = e.email
 	}
 	return w.buf

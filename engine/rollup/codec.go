@@ -48,6 +48,16 @@ func (r *reader) number() int64 {
 	return n
 }
 
+func (r *reader) fixed() uint64 {
+	if len(r.buf) < 8 {
+		r.bad, r.buf = true, nil
+		return 0
+	}
+	n := binary.LittleEndian.Uint64(r.buf)
+	r.buf = r.buf[8:]
+	return n
+}
+
 func (r *reader) at() event.Micros {
 	r.time += event.Micros(r.number())
 	return r.time

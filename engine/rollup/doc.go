@@ -9,7 +9,8 @@
 // A Fact is an event without its email and recipient: when, and of what Shape. Each
 // data file has a File of its own, which is made, checked and removed with it.
 // Consent and age limit are applied when facts are read. Events that others reported
-// may be in several files; they are made unique when they are read. A Pair counts
+// may be in several files; they are made unique when they are read. A digest per
+// email tells files that only merge others from files that change something. A Pair counts
 // the facts of one email with one recipient, Sums add up pairs, and a Tally counts
 // pairs by whatever a KPI groups by.
 //

@@ -160,6 +160,7 @@ func (f *File) readEmails(r *reader) {
 		e.email, e.reported = before+event.EmailID(packed>>1), packed&1 != 0
 		e.min = r.at()
 		e.max = e.min + event.Micros(r.count())
+		e.digest = r.fixed()
 		before = e.email
 	}
 }

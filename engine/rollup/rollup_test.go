@@ -109,7 +109,7 @@ func (h *history) write(rows []Event) {
 }
 
 func (h *history) step() {
-	what := h.r.IntN(12)
+	what := h.r.IntN(13)
 	if h.plain && (what == 1 || what == 3) {
 		what = 11
 	}
@@ -129,6 +129,17 @@ func (h *history) step() {
 			}
 		}
 		h.write(slices.DeleteFunc(rows, func(Event) bool { return h.r.IntN(9) == 0 }))
+	case 12: // a compaction that changes nothing
+		var rows []Event
+		for f, part := range h.files {
+			if h.r.IntN(3) > 0 {
+				rows = append(rows, part...)
+				delete(h.files, f)
+			}
+		}
+		cut := h.r.IntN(len(rows) + 1)
+		h.write(rows[:cut])
+		h.write(rows[cut:])
 	case 2:
 		h.consent.Marks = slices.Clone(h.consent.Marks)
 		for range 1 + h.r.IntN(3) {

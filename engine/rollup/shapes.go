@@ -29,6 +29,7 @@ type shapes struct {
 	list []Shape
 	// purposes has, for each, the bit of Consent that hides it, or 0.
 	purposes []uint8
+	sums     []uint64 // see digest
 }
 
 func newShapes() *shapes { return &shapes{ids: map[Shape]uint32{}} }
@@ -47,7 +48,7 @@ func (s *shapes) id(x *Shape) uint32 {
 		if i, ok := purposeOf(y.Kind); ok {
 			bit = 1 << i
 		}
-		s.purposes = append(s.purposes, bit)
+		s.purposes, s.sums = append(s.purposes, bit), append(s.sums, y.sum())
 	}
 	return id
 }

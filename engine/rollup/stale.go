@@ -7,15 +7,19 @@ import (
 	"mailwake/engine/event"
 )
 
+// merged makes the State stand on files that hold the very events that its own do: of
+// what it has counted nothing changes.
+func (s *State) merged(files []*File) {
+	gone := without(s.gen.Files, files)
+	if len(gone) > 0 && len(different(gone, without(files, s.gen.Files))) == 0 {
+		s.gen.Files = files
+	}
+}
+
 // stale returns the emails whose sums may be others under next, sorted, or that
 // they are not few.
 func (s *State) stale(next *generation) (emails []event.EmailID, few bool) {
-	set := map[event.EmailID]struct{}{}
-	for _, f := range slices.Concat(without(s.gen.Files, next.Files), without(next.Files, s.gen.Files)) {
-		for i := range f.emails {
-			set[f.emails[i].email] = struct{}{}
-		}
-	}
+	set := different(without(s.gen.Files, next.Files), without(next.Files, s.gen.Files))
 	if from, to := min(s.gen.Oldest, next.Oldest), max(s.gen.Oldest, next.Oldest); from < to {
 		for _, f := range next.Files {
 			for i := range f.emails {

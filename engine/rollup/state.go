@@ -67,12 +67,13 @@ type Basis struct {
 // Refresh makes the State stand on b. What the tail had is to be added anew unless
 // kept. Files that b does not name any more can be closed.
 func (s *State) Refresh(b Basis) (kept bool, err error) {
+	for _, f := range b.Files {
+		f.number(s.shapes)
+	}
+	s.merged(b.Files)
 	kept = b.Tail == s.gen.Tail && b.Oldest == s.gen.Oldest && slices.Equal(b.Files, s.gen.Files)
 	if kept && b.Consent.same(&s.gen.Consent) {
 		return true, nil
-	}
-	for _, f := range b.Files {
-		f.number(s.shapes)
 	}
 	next := generation{Basis: b, shapes: s.shapes}
 	if more := s.gen.more(&next); s.few(more) {

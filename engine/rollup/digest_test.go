@@ -1,0 +1,76 @@
+package rollup
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"mailwake/engine/event"
+)
+
+// Files that merge others are taken without counting anything, with the tail and the
+// tallies as they were; an event more, less or other is found.
+func TestMergesAreTaken(t *testing.T) {
+	h := &history{t: t, dir: t.TempDir(), r: rand.New(rand.NewPCG(3, 5)), files: map[*File][]Event{}, state: NewState()}
+	h.consent.Marks = make([]uint8, 25)
+	var rows []Event
+	for range 400 {
+		rows = append(rows, h.event())
+	}
+	h.write(rows[:300])
+	h.write(rows[300:])
+	for range 50 {
+		h.tail = append(h.tail, h.event())
+	}
+	h.refresh()
+	counting := Counting{Width: 1, Pair: func(t *Tally, _ event.EmailID, _ event.RecipientID, facts []Fact) {
+		t.Add(t.Group(0), 0, int64(len(facts)))
+	}}
+	before, err := h.state.Tally("all", counting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	merge := func(rows []Event, same bool) {
+		t.Helper()
+		clear(h.files)
+		h.write(rows)
+		kept := h.added
+		h.refresh()
+		h.check()
+		after, err := h.state.Tally("all", counting)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (after == before) != same {
+			t.Errorf("the tally was kept is %v, after %d rows of the tail", !same, kept)
+		}
+		before = after
+	}
+	if h.state.HotEvents() == 0 {
+		t.Fatal("there is no tail")
+	}
+	merge(rows, true)
+	for what, change := range map[string]func(e *Event){
+		"recipient": func(e *Event) { e.Recipient++ }, "email": func(e *Event) { e.Email++ }, "time": func(e *Event) { e.At++ },
+		"component": func(e *Event) { e.Component++ }, "kind": func(e *Event) { e.Kind = event.Open + event.Click - e.Kind },
+		"client": func(e *Event) { e.Client += "x" },
+	} {
+		t.Run(what, func(t *testing.T) {
+			i := slices.IndexFunc(rows, func(e Event) bool { return e.ID >= 0 && (e.Kind == event.Open || e.Kind == event.Click) })
+			rows = slices.Clone(rows)
+			change(&rows[i])
+			merge(rows, false)
+			merge(rows, true)
+		})
+	}
+	merge(rows[:len(rows)-1], false)
+	i := slices.IndexFunc(rows, func(e Event) bool { return e.ID < 0 })
+	if i < 0 || i >= len(rows)-1 {
+		t.Fatal("nothing was reported by others")
+	}
+	rows = slices.Clone(rows[:len(rows)-1])
+	rows[i].ID--
+	merge(rows, false)
+	rows = append(rows, rows[0])
+	merge(rows, false)
+}
