@@ -14,19 +14,15 @@ import (
 
 // BulkOptions configure Bulk.
 type BulkOptions struct {
-	Setup
-	Seed     uint64        // of the world; default 1
-	Rows     int64         // that are made once and then sent over and over; default 1,000,000
-	Duration time.Duration // of each form; default 5 s
+	WorldOptions               // whose events are made once and then sent over and over
+	Duration     time.Duration // of each form; default 5 s
 }
 
 func (o *BulkOptions) setDefaults(cores int) error {
-	defaultTo(&o.Seed, 1)
-	defaultTo(&o.Rows, 1_000_000)
 	defaultTo(&o.Duration, 5*time.Second)
 	return errors.Join(
-		o.Setup.setDefaults(cores),
-		within("rows", int(o.Rows), bulkRows, 20_000_000),
+		o.WorldOptions.setDefaults(cores),
+		within("events", o.Events, bulkRows, 20_000_000),
 		within("duration", o.Duration, time.Millisecond, maxDuration),
 	)
 }
@@ -56,10 +52,10 @@ func Bulk(ctx context.Context, o BulkOptions) (s Sheet, err error) {
 	}
 	defer remove()
 	s = Sheet{Bench: "bulk", Title: "Durable events through the bulk door, beside ClickHouse inserting the same rows"}
-	if b.plan, err = (World{Seed: o.Seed, Events: o.Rows}).plan(); err != nil {
+	if b.plan, err = o.world(); err != nil {
 		return s, err
 	}
-	s.set("rows", fmt.Sprintf("%s, made once and sent over and over in requests of %s, %d at a time, %v for each form", number(o.Rows), number(bulkRows), bulkSenders, o.Duration))
+	s.set("events", fmt.Sprintf("%s, made once and sent over and over in requests of %s, %d at a time, %v for each form", number(o.Events), number(bulkRows), bulkSenders, o.Duration))
 	if err := b.run(ctx, dir); err != nil {
 		return s, err
 	}
@@ -77,6 +73,7 @@ type bulkBench struct {
 	plan  *worldPlan
 	say   progress
 	sent  int64
+	small []string // files before they were merged
 }
 
 // bodies makes all rows in one form.

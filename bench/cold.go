@@ -69,7 +69,7 @@ func (b *restartBench) cold(ctx context.Context) error {
 	remote.ServeArgs = append(append([]string{}, remote.ServeArgs...), "--storage", "azblob://bench?account="+azuriteAccount+"&auth=shared-key&endpoint="+at+"/"+azuriteAccount)
 	remote.Env = append(append([]string{}, remote.Env...), "AZURE_STORAGE_KEY="+azuriteKey)
 	dir := b.dir + "-remote"
-	plan, err := (World{Seed: b.o.Seed, Events: b.o.Events}).plan()
+	plan, err := b.o.world()
 	if err != nil {
 		return err
 	}

@@ -10,52 +10,47 @@ import (
 	"time"
 )
 
-// FlushOptions configure Flush.
-type FlushOptions struct {
-	Setup
-	Seed uint64 // of the world; default 1
-	Rows int64  // of the largest flush; default 1,000,000
-}
-
 // Flush measures what it costs to make durable events part of a table: gathering,
 // sorting, writing Parquet and committing, for flushes of several sizes. Then
 // ClickHouse writes the same rows as one sorted Parquet file.
-func Flush(ctx context.Context, o FlushOptions) (s Sheet, err error) {
-	defaultTo(&o.Seed, 1)
-	defaultTo(&o.Rows, 1_000_000)
-	if err := errors.Join(o.Setup.setDefaults(runtime.NumCPU()), within("rows", int(o.Rows), 2*bulkRows, 20_000_000)); err != nil {
-		return s, err
-	}
-	o.holdBack()
-	say := o.progress()
-	defer say.end()
-	dir, remove, err := o.folder()
-	if err != nil {
-		return s, err
-	}
-	defer remove()
+func Flush(ctx context.Context, o WorldOptions) (s Sheet, err error) {
 	s = Sheet{Bench: "flush", Title: "From the log into a table, beside ClickHouse writing the same rows as sorted Parquet"}
-	// Bodies are the same for the server and for the peer.
-	b := bulkBench{o: &BulkOptions{Setup: o.Setup}, sheet: &s, say: say}
-	if b.plan, err = (World{Seed: o.Seed, Events: o.Rows}).plan(); err != nil {
+	b := bulkBench{o: &BulkOptions{WorldOptions: o}, sheet: &s}
+	if err := b.besideChDB(ctx, b.flushes, b.flushedByChDB); err != nil {
 		return s, err
 	}
-	bodies, err := b.bodies(bulkForms[0])
-	if err != nil {
-		return s, err
-	}
-	if err := b.flushes(ctx, dir, bodies); err != nil {
-		return s, err
-	}
-	if err := b.flushedByChDB(ctx, filepath.Dir(dir), bodies); err != nil {
-		return s, err
-	}
-	largest := fmt.Sprintf("%s events", number(len(bodies)*bulkRows))
+	largest := fmt.Sprintf("%s events", number(b.o.Events/bulkRows*bulkRows))
 	if peer := s.value(largest, "ClickHouse, CPU"); peer > 0 {
 		s.Ratio, s.RatioOf = peer/s.value(largest, "CPU"), "ClickHouse's CPU per event over mailwake's, for the largest flush"
 		s.atLeast("CPU per event, ClickHouse over mailwake", 1, s.Ratio)
 	}
 	return s, nil
+}
+
+// besideChDB gives the same bodies to the server and to the peer.
+func (b *bulkBench) besideChDB(ctx context.Context, own, peer func(ctx context.Context, dir string, bodies [][]byte) error) error {
+	if err := errors.Join(b.o.WorldOptions.setDefaults(runtime.NumCPU()), within("events", b.o.Events, 2*bulkRows, maxEvents)); err != nil {
+		return err
+	}
+	b.o.holdBack()
+	b.say = b.o.progress()
+	defer b.say.end()
+	dir, remove, err := b.o.folder()
+	if err != nil {
+		return err
+	}
+	defer remove()
+	if b.plan, err = b.o.world(); err != nil {
+		return err
+	}
+	bodies, err := b.bodies(bulkForms[0])
+	if err != nil {
+		return err
+	}
+	if err := own(ctx, dir, bodies); err != nil {
+		return err
+	}
+	return peer(ctx, filepath.Dir(dir), bodies)
 }
 
 // flushes fills the log to several sizes and flushes it.

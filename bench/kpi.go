@@ -15,24 +15,19 @@ import (
 
 // KPIOptions configure KPI.
 type KPIOptions struct {
-	Setup
-	Seed   uint64        // of the world; default 1
-	Events int64         // default 1,000,000
-	Runs   int           // of each KPI on each engine; default 20
-	Each   time.Duration // ends the runs of a KPI on one engine sooner; default 10 s
+	WorldOptions
+	Runs int           // of each KPI on each engine; default 20
+	Each time.Duration // ends the runs of a KPI on one engine sooner; default 10 s
 }
 
 // maxKPIRuns bounds the runs of one KPI.
 const maxKPIRuns = 10_000
 
 func (o *KPIOptions) setDefaults(cores int) error {
-	defaultTo(&o.Seed, 1)
-	defaultTo(&o.Events, 1_000_000)
 	defaultTo(&o.Runs, 20)
 	defaultTo(&o.Each, 10*time.Second)
 	return errors.Join(
-		o.Setup.setDefaults(cores),
-		within("events", int(o.Events), 1000, 1_000_000_000),
+		o.WorldOptions.setDefaults(cores),
 		within("runs", o.Runs, 1, maxKPIRuns),
 		within("time of each KPI", o.Each, time.Millisecond, maxDuration),
 	)
@@ -97,7 +92,7 @@ func KPI(ctx context.Context, o KPIOptions) (s Sheet, err error) {
 	}
 	defer remove()
 	s = Sheet{Bench: "kpi", Title: "KPIs beside DuckDB over the same files and ClickHouse over the same rows"}
-	if k.plan, err = (World{Seed: o.Seed, Events: o.Events}).plan(); err != nil {
+	if k.plan, err = o.world(); err != nil {
 		return s, err
 	}
 	s.set("world", fmt.Sprintf("%s events of %s emails and %s people, seed %d", number(o.Events), number(len(k.plan.mails)), number(k.plan.People), o.Seed))

@@ -66,7 +66,7 @@ func (k *kpiBench) fillClickHouse(p *peer) error {
 	}
 	statements := append(append([]string{}, clickhouseSettings...), clickhouseDDL)
 	for _, f := range k.files {
-		statements = append(statements, `INSERT INTO interactions SELECT event_id, occurred_at, kind, email_id, recipient_id, component, actor, reason, device, client, os, source, user_agent, network FROM file('`+f+`', Parquet)`)
+		statements = append(statements, insertFile(f))
 	}
 	statements = append(statements, "OPTIMIZE TABLE interactions FINAL")
 	for _, table := range []string{"emails", "recipients", "links", "attachments"} {
@@ -78,6 +78,11 @@ func (k *kpiBench) fillClickHouse(p *peer) error {
 		}
 	}
 	return p.all(statements...)
+}
+
+// insertFile inserts one of mailwake's data files.
+func insertFile(path string) string {
+	return `INSERT INTO interactions SELECT event_id, occurred_at, kind, email_id, recipient_id, component, actor, reason, device, client, os, source, user_agent, network FROM file('` + path + `', Parquet)`
 }
 
 var sqlParam = regexp.MustCompile(`\$(\w+)`)

@@ -54,7 +54,6 @@ func (s *Setup) nginx(ctx context.Context, dir string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.withChildren = true
 	n := &node{Process: p, public: address}
 	err = p.await(ctx, s.StopLimit, func(ctx context.Context) (bool, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address.String())

@@ -31,6 +31,13 @@ type Setup struct {
 	ForceProgress bool      // tell Progress even if it is no terminal, one line a step
 }
 
+// WorldOptions say which world of events a server is measured with.
+type WorldOptions struct {
+	Setup
+	Seed   uint64 // of the world; default 1
+	Events int64  // default 1,000,000
+}
+
 // PixelOptions configure Pixel.
 type PixelOptions struct {
 	Setup
@@ -43,17 +50,18 @@ type PixelOptions struct {
 // FreshOptions configure Fresh.
 type FreshOptions struct {
 	Setup
-	Rate       float64       // background requests per second; default 1,000
+	Rate       float64       // background requests per second; default 20,000
 	Warmup     time.Duration // background and probes before what is measured; default 2 s
-	Duration   time.Duration // default 20 s
-	ProbeEvery time.Duration // pause between the starts of probes; default 50 ms
+	Duration   time.Duration // default 1 minute
+	ProbeEvery time.Duration // pause between the starts of probes; default 100 ms
 }
 
 // SoakOptions configure Soak.
 type SoakOptions struct {
 	Setup
 	Rate        float64       // requests per second; default 20,000
-	Duration    time.Duration // default 10 minutes
+	Duration    time.Duration // default 30 minutes
+	AskEvery    time.Duration // pause between the starts of questions; default 1 s
 	SampleEvery time.Duration // default 5 s, or a twentieth of a Duration that is shorter than 100 s
 }
 
@@ -66,6 +74,7 @@ const (
 	maxDuration   = 24 * time.Hour
 	maxRate       = 1e6
 	maxProbes     = 100_000
+	maxEvents     = 1_000_000_000
 )
 
 func defaultTo[T comparable](v *T, d T) {
@@ -98,6 +107,12 @@ func (s *Setup) setDefaults(cores int) error {
 	)
 }
 
+func (o *WorldOptions) setDefaults(cores int) error {
+	defaultTo(&o.Seed, 1)
+	defaultTo(&o.Events, 1_000_000)
+	return errors.Join(o.Setup.setDefaults(cores), within("events", o.Events, 1000, maxEvents))
+}
+
 func (o *PixelOptions) setDefaults(cores int) error {
 	if len(o.Levels) == 0 {
 		o.Levels = []int{256, 512, 1024}
@@ -116,10 +131,10 @@ func (o *PixelOptions) setDefaults(cores int) error {
 }
 
 func (o *FreshOptions) setDefaults(cores int) error {
-	defaultTo(&o.Rate, 1000)
+	defaultTo(&o.Rate, 20_000)
 	defaultTo(&o.Warmup, 2*time.Second)
-	defaultTo(&o.Duration, 20*time.Second)
-	defaultTo(&o.ProbeEvery, 50*time.Millisecond)
+	defaultTo(&o.Duration, time.Minute)
+	defaultTo(&o.ProbeEvery, 100*time.Millisecond)
 	err := errors.Join(
 		o.Setup.setDefaults(cores),
 		within("rate", o.Rate, 1, maxRate),
@@ -140,17 +155,19 @@ func (o *FreshOptions) probes() int {
 
 func (o *SoakOptions) setDefaults(cores int) error {
 	defaultTo(&o.Rate, 20_000)
-	defaultTo(&o.Duration, 10*time.Minute)
+	defaultTo(&o.Duration, 30*time.Minute)
+	defaultTo(&o.AskEvery, time.Second)
 	defaultTo(&o.SampleEvery, min(5*time.Second, max(o.Duration/20, time.Millisecond)))
 	return errors.Join(
 		o.Setup.setDefaults(cores),
 		within("rate", o.Rate, 1, maxRate),
 		within("duration", o.Duration, 10*time.Millisecond, maxDuration),
+		within("question interval", o.AskEvery, time.Millisecond, maxDuration),
 		within("sample interval", o.SampleEvery, time.Millisecond, o.Duration/4),
 	)
 }
 
-func within[T int | float64 | time.Duration](name string, v, low, high T) error {
+func within[T int | int64 | float64 | time.Duration](name string, v, low, high T) error {
 	if v < low || v > high {
 		return fmt.Errorf("bench: %s is %v; it must be from %v to %v", name, v, low, high)
 	}

@@ -191,9 +191,6 @@ func (b *pixelBench) drained(ctx context.Context, own *runner, all []*runner) er
 	}
 	own.notCharged += after.CPU - before.CPU // the query is ours
 	for _, r := range all {
-		if r.node.withChildren {
-			continue // nginx puts nothing off
-		}
 		if err := r.drain(b.o.StopLimit); err != nil {
 			return err
 		}

@@ -28,8 +28,6 @@ type Process struct {
 	out  *output
 	done chan struct{}
 	end  error // of the process; read after done
-
-	withChildren bool // the work is done by children, whose use counts
 }
 
 // Start runs a program until Stop, Kill or the end of ctx; the last two kill its
@@ -75,7 +73,7 @@ func (p *Process) Usage() (Usage, error) {
 		return Usage{CPU: p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()}, nil
 	default:
 		u, err := usageOf(p.PID())
-		if err == nil && p.withChildren {
+		if err == nil {
 			err = u.addChildren(p.PID())
 		}
 		if err != nil {

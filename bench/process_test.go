@@ -110,8 +110,8 @@ func TestOutputIsBounded(t *testing.T) {
 }
 
 func TestParseStat(t *testing.T) {
-	const stat = "42 (a (b) c) S 1 42 42 0 -1 4194304 100 0 0 0 150 25 0 0 20 0 9 0 1 1 1"
-	if got, err := parseStat([]byte(stat)); err != nil || got != 1750*time.Millisecond {
+	const stat = "42 (a (b) c) S 1 42 42 0 -1 4194304 100 0 0 0 150 25 7 3 20 0 9 0 1 1 1"
+	if got, err := parseStat([]byte(stat)); err != nil || got != 1850*time.Millisecond {
 		t.Errorf("got %v, %v", got, err)
 	}
 	for _, bad := range []string{"", "42 (a) S 1", "no name 1 2 3 4 5 6 7 8 9 10 11 12 13 14", strings.Replace(stat, "150", "x", 1)} {

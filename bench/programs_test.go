@@ -197,7 +197,7 @@ func TestFreshMiss(t *testing.T) {
 }
 
 func TestSoak(t *testing.T) {
-	o := SoakOptions{Setup: fakeSetup(t, ""), Rate: 2000, Duration: 200 * time.Millisecond, SampleEvery: 10 * time.Millisecond}
+	o := SoakOptions{Setup: fakeSetup(t, ""), Rate: 2000, Duration: 200 * time.Millisecond, AskEvery: 10 * time.Millisecond, SampleEvery: 10 * time.Millisecond}
 	r, err := Soak(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -208,7 +208,10 @@ func TestSoak(t *testing.T) {
 	if s := r.Samples[1]; s.LogMiB != 1 || s.TailRows != 42 || s.RSSMiB <= 0 || r.RSSMax < s.RSSMiB || r.RSSAt[3] <= 0 {
 		t.Errorf("sample %+v of %+v", s, r)
 	}
-	checkReport(t, &r, []string{"RSS, MiB", "slope/min"}, []string{"samples", "slope_mb_per_minute"})
+	if all := r.Answers[everything]; all.Count == 0 || all.P50 <= 0 {
+		t.Errorf("no questions were answered: %+v", r.Answers)
+	}
+	checkReport(t, &r, []string{"RSS, MiB", "slope/min", "RSS, most", "a question a second"}, []string{"samples", "slope_mb_per_minute"})
 }
 
 func TestSoakWithoutMetrics(t *testing.T) {

@@ -176,25 +176,51 @@ func (q *questions) asked(r *rand.Rand) (name, method, path string, body any) {
 
 func (q *questions) read(ctx context.Context, d time.Duration, r *rand.Rand) error {
 	for start := time.Now(); time.Since(start) < d; {
-		name, method, path, body := q.asked(r)
-		asked := time.Now()
-		if _, err := q.api.call(ctx, method, "/v1/orgs/"+org+path, body); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		if err := q.ask(ctx, r); err != nil {
+			return err
 		}
-		took := time.Since(asked)
-		q.mu.Lock()
-		for _, name := range []string{name, everything} {
-			if q.byName[name] == nil {
-				q.byName[name] = newLatency()
-			}
-			_ = q.byName[name].RecordValue(int64(min(took, maxLatency))) // it is within bounds
-		}
-		q.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(q.pause):
 		}
+	}
+	return nil
+}
+
+// every asks one question after another, as often as that, until done.
+func (q *questions) every(ctx context.Context, pause time.Duration, done <-chan struct{}) error {
+	r, ticker := rand.New(rand.NewPCG(1, 4)), time.NewTicker(pause)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-done:
+			return nil
+		case <-ticker.C:
+		}
+		if err := q.ask(ctx, r); err != nil {
+			return err
+		}
+	}
+}
+
+// ask asks one question and notes how long the answer took.
+func (q *questions) ask(ctx context.Context, r *rand.Rand) error {
+	name, method, path, body := q.asked(r)
+	asked := time.Now()
+	if _, err := q.api.call(ctx, method, "/v1/orgs/"+org+path, body); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	took := time.Since(asked)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, name := range []string{name, everything} {
+		if q.byName[name] == nil {
+			q.byName[name] = newLatency()
+		}
+		_ = q.byName[name].RecordValue(int64(min(took, maxLatency))) // it is within bounds
 	}
 	return nil
 }

@@ -60,15 +60,22 @@ func (r *ReadersReport) WriteText(w io.Writer) error {
 	fmt.Fprintf(w, "  load         %s requests/s asked for; %d readers, %.1f s between an answer and the next question\n"+
 		"  cores busy   server %.2f without readers, %.2f with\n\n", number(int64(r.Rate)), r.Readers, r.Pause, r.Alone.ServerCores, r.Beside.ServerCores)
 	rows := [][]string{{"", "answers", "p50", "p99", "p99.9", "max"}, r.Alone.Latency.row("pixel, no readers"), r.Beside.Latency.row("pixel, readers")}
-	for _, name := range slices.Sorted(maps.Keys(r.Answers)) {
-		rows = append(rows, func() []string { l := r.Answers[name]; return l.row(name) }())
-	}
+	rows = append(rows, answerRows(r.Answers)...)
 	rows = append(rows, r.Before.row("easy SQL, alone"), r.AfterRunaway.row("after the runaway"), r.AfterKill.row("after the kill"))
 	if err := table(w, rows); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "  first answer after the kill: %s\n", micros(r.FirstAfterKill))
 	return writeChecks(w, r.Checks)
+}
+
+// answerRows are rows of latencies by question.
+func answerRows(answers map[string]Latency) (rows [][]string) {
+	for _, name := range slices.Sorted(maps.Keys(answers)) {
+		l := answers[name]
+		rows = append(rows, l.row(name))
+	}
+	return rows
 }
 
 func (r *ReadersReport) charts() []Chart {

@@ -10,10 +10,8 @@ import (
 
 // RestartOptions configure Restart.
 type RestartOptions struct {
-	Setup
-	Seed   uint64  // of the world on Azurite; default 1
-	LogMB  float64 // of unflushed log; default 1,024
-	Events int64   // in tables on Azurite; default 1,000,000
+	WorldOptions         // whose events are in tables on Azurite
+	LogMB        float64 // of unflushed log; default 1,024
 }
 
 // maxRestart is how long a restart with the default log may take to its first answer.
@@ -26,12 +24,9 @@ const maxRestart = 5.0
 // memory. Then it does that with tables on Azurite, also without what the disk keeps
 // of them.
 func Restart(ctx context.Context, o RestartOptions) (s Sheet, err error) {
-	defaultTo(&o.Seed, 1)
 	defaultTo(&o.LogMB, 1024)
-	defaultTo(&o.Events, 1_000_000)
 	defaultTo(&o.Recipients, 100_000) // a thousand per email
-	err = errors.Join(o.Setup.setDefaults(runtime.NumCPU()), within("MB of log", o.LogMB, 1, 4000), within("events", int(o.Events), 1000, 100_000_000))
-	if err != nil {
+	if err := errors.Join(o.WorldOptions.setDefaults(runtime.NumCPU()), within("MB of log", o.LogMB, 1, 4000)); err != nil {
 		return s, err
 	}
 	say := o.progress()

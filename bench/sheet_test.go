@@ -42,6 +42,39 @@ func TestSave(t *testing.T) {
 	}
 }
 
+// Reports of several sizes are shown together, too: a table and lines over the sizes.
+func TestGrowth(t *testing.T) {
+	dir := t.TempDir()
+	for size, factor := range map[int64]float64{100_000_000: 100, 1_000_000: 1, 10_000_000: 10} {
+		s := &Sheet{Bench: "kpi", Title: "KPIs"}
+		s.add("email_list", "mailwake p50", 0.5*factor, "ms")
+		s.add("email_list", "DuckDB p50", 40*factor, "ms")
+		s.add("heat_map", "mailwake p50", 2, "ms")
+		if err := Save(dir, Sized("kpi", size), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"mailwake 1 M  mailwake 10 M  mailwake 100 M  DuckDB 1 M", "## bench kpi, 10 M", "![KPIs](kpi-100000000-1.svg)", "](kpi-growth.svg)",
+		"  email_list           0.5              5              50          40          400         4,000               –",
+	} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("no %q in\n%s", want, page)
+		}
+	}
+	if at := strings.Index(string(page), "## bench kpi, 1 M"); at < 0 || at > strings.Index(string(page), "## bench kpi, 10 M") {
+		t.Error("larger sizes come first")
+	}
+	svg, err := os.ReadFile(filepath.Join(dir, "kpi-growth.svg"))
+	if err != nil || strings.Count(string(svg), "<polyline") != 5 || !strings.Contains(string(svg), "mailwake, median") {
+		t.Errorf("%v: %s", err, svg)
+	}
+}
+
 func TestCompare(t *testing.T) {
 	a, b, other := t.TempDir(), t.TempDir(), t.TempDir()
 	for dir, r := range map[string]Report{a: someSheet(2e6), b: someSheet(3e6)} {

@@ -14,7 +14,7 @@ type runner struct {
 	slices     []Traffic
 	answered   int64         // with 200, all that was ever sent
 	notCharged time.Duration // CPU time of the server for other things
-	withDrain  float64       // CPU per request, µs, of all that was sent; 0 if unknown
+	withDrain  float64       // CPU per request, µs, of all that was sent
 }
 
 // start connects, warms the server up and holds it.
@@ -127,9 +127,7 @@ func (r *runner) report(s *Sheet, name string) {
 	s.add(name, "p99", of(func(t Traffic) float64 { return t.Latency.P99 / 1e3 }), "ms")
 	s.add(name, "p99.9", of(func(t Traffic) float64 { return t.Latency.P999 / 1e3 }), "ms")
 	s.add(name, "CPU", r.cpu(), "µs")
-	if r.withDrain > 0 {
-		s.add(name, "CPU with drain", r.withDrain, "µs")
-	}
+	s.add(name, "CPU with drain", r.withDrain, "µs")
 	s.add(name, "generator's CPU", of(func(t Traffic) float64 { return t.GeneratorCPU }), "µs")
 	s.add(name, "busy otherwise", of(func(t Traffic) float64 { return t.OtherCores }), "cores")
 	s.add(name, "peak RSS", slices.MaxFunc(r.slices, func(a, b Traffic) int { return int(a.PeakMiB - b.PeakMiB) }).PeakMiB, "MiB")

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -16,7 +17,7 @@ const (
 	metricTail = "mailwake_tail_rows"
 )
 
-// Soak holds a rate of pixel requests for minutes and watches the server's
+// Soak holds a rate of pixel requests for minutes, asks a question a second and watches the server's
 // memory, its log and its unflushed rows; then it drains and counts.
 //
 // A report comes also with an error, as far as it got.
@@ -41,7 +42,7 @@ func Soak(ctx context.Context, o SoakOptions) (r SoakReport, err error) {
 	if r.Machine, err = machineOf(dir); err != nil {
 		return r, err
 	}
-	if err := r.measure(ctx, &o, n, requests(shuffled(pathsOf(pixels))), say); err != nil {
+	if err := r.measure(ctx, &o, n, pixels, say); err != nil {
 		return r, n.Explain(err)
 	}
 	say.step("draining and counting")
@@ -56,8 +57,8 @@ func Soak(ctx context.Context, o SoakOptions) (r SoakReport, err error) {
 }
 
 // measure runs the load and samples the server beside it.
-func (r *SoakReport) measure(ctx context.Context, o *SoakOptions, n *node, requests [][]byte, say progress) (err error) {
-	g, err := Dial(Load{Addr: n.public, Requests: requests, Conns: o.Conns, Threads: o.Threads, Rate: o.Rate})
+func (r *SoakReport) measure(ctx context.Context, o *SoakOptions, n *node, pixels []pixel, say progress) (err error) {
+	g, err := Dial(Load{Addr: n.public, Requests: requests(shuffled(pathsOf(pixels))), Conns: o.Conns, Threads: o.Threads, Rate: o.Rate})
 	if err != nil {
 		return err
 	}
@@ -68,6 +69,7 @@ func (r *SoakReport) measure(ctx context.Context, o *SoakOptions, n *node, reque
 	}
 	var result Result
 	done := make(chan struct{})
+	q := &questions{api: n.api, pixels: pixels, byName: map[string]*hdrhistogram.Histogram{}}
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() (err error) {
 		defer close(done)
@@ -75,7 +77,9 @@ func (r *SoakReport) measure(ctx context.Context, o *SoakOptions, n *node, reque
 		return err
 	})
 	work.Go(func() error { return r.watch(ctx, o, n, done, say) })
+	work.Go(func() error { return q.every(ctx, o.AskEvery, done) })
 	err = work.Wait()
+	r.Answers = q.latencies()
 	r.Events = result.Answered - result.NotOK
 	if err != nil {
 		return err

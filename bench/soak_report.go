@@ -15,27 +15,30 @@ const (
 	// minSlopeTime is the shortest second half, in seconds, that a slope is judged
 	// by: in less time a cache that fills looks like a leak.
 	minSlopeTime = 60
+	// maxRSS is how much memory may ever be resident, MiB.
+	maxRSS = 1024
 )
 
 // SoakReport is the result of Soak.
 type SoakReport struct {
-	Bench        string     `json:"bench"`
-	Machine      Machine    `json:"machine"`
-	Rate         float64    `json:"rate"` // requests per second asked for
-	Connections  int        `json:"connections"`
-	Recipients   int        `json:"recipients"`
-	Load         Traffic    `json:"load"`
-	Samples      []Sample   `json:"samples"`
-	RSSAt        [4]float64 `json:"rss_mb_at_25_50_75_100"` // MiB at these parts of the time, in percent
-	RSSMax       float64    `json:"rss_max_mb"`             // most resident ever, as the kernel saw it
-	Slope        float64    `json:"slope_mb_per_minute"`    // least squares over the second half
-	MeanSecond   float64    `json:"rss_mean_second_half_mb"`
-	LogMax       float64    `json:"log_max_mb"`
-	TailMax      float64    `json:"tail_max_rows"`
-	Events       int64      `json:"events"` // answered
-	Stored       int64      `json:"stored"`
-	DrainSeconds float64    `json:"drain_seconds"`
-	Checks       []Check    `json:"checks"`
+	Bench        string             `json:"bench"`
+	Machine      Machine            `json:"machine"`
+	Rate         float64            `json:"rate"` // requests per second asked for
+	Connections  int                `json:"connections"`
+	Recipients   int                `json:"recipients"`
+	Load         Traffic            `json:"load"`
+	Answers      map[string]Latency `json:"answers"` // of a question now and then, by question
+	Samples      []Sample           `json:"samples"`
+	RSSAt        [4]float64         `json:"rss_mb_at_25_50_75_100"` // MiB at these parts of the time, in percent
+	RSSMax       float64            `json:"rss_max_mb"`             // most resident ever, as the kernel saw it
+	Slope        float64            `json:"slope_mb_per_minute"`    // least squares over the second half
+	MeanSecond   float64            `json:"rss_mean_second_half_mb"`
+	LogMax       float64            `json:"log_max_mb"`
+	TailMax      float64            `json:"tail_max_rows"`
+	Events       int64              `json:"events"` // answered
+	Stored       int64              `json:"stored"`
+	DrainSeconds float64            `json:"drain_seconds"`
+	Checks       []Check            `json:"checks"`
 }
 
 // OK reports whether all checks passed.
@@ -43,6 +46,9 @@ func (r *SoakReport) OK() bool { return passed(r.Checks) }
 
 func (r *SoakReport) summarise() {
 	r.RSSMax = r.Load.PeakMiB
+	for _, s := range r.Samples { // which also saw processes that have ended
+		r.RSSMax = max(r.RSSMax, s.RSSMiB)
+	}
 	end := r.Samples[len(r.Samples)-1].Seconds
 	for i := range r.RSSAt {
 		r.RSSAt[i] = r.nearest(end * float64(i+1) / 4).RSSMiB
@@ -61,6 +67,7 @@ func (r *SoakReport) summarise() {
 	r.Checks = []Check{
 		{"stored = answered", number(r.Events), number(r.Stored), r.Stored == r.Events},
 		{"requests not sent", "0", number(r.Load.Unsent), r.Load.Unsent == 0},
+		{"RSS, most", fmt.Sprintf("≤ %d MiB", maxRSS), fmt.Sprintf("%.0f MiB", r.RSSMax), r.RSSMax <= maxRSS},
 	}
 	if end/2 >= minSlopeTime {
 		r.Checks = append(r.Checks, Check{"RSS, second half", fmt.Sprintf("≤ %.1f MiB/min", limit), fmt.Sprintf("%+.2f MiB/min", r.Slope), r.Slope <= limit})
@@ -102,6 +109,10 @@ func (r *SoakReport) WriteText(w io.Writer) error {
 		{"", mb(r.RSSAt[0]), mb(r.RSSAt[1]), mb(r.RSSAt[2]), mb(r.RSSAt[3]), mb(r.MeanSecond), mb(r.RSSMax), fmt.Sprintf("%+.2f", r.Slope)},
 	})
 	if err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	if err := table(w, append([][]string{{"a question a second", "answers", "p50", "p99", "p99.9", "max"}}, answerRows(r.Answers)...)); err != nil {
 		return err
 	}
 	return writeChecks(w, r.Checks)

@@ -104,7 +104,7 @@ func TestOptions(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 	var s SoakOptions
-	if err := s.setDefaults(16); err != nil || s.Rate != 20_000 || s.Duration != 10*time.Minute || s.SampleEvery != 5*time.Second || s.Threads != 4 {
+	if err := s.setDefaults(16); err != nil || s.Rate != 20_000 || s.Duration != 30*time.Minute || s.SampleEvery != 5*time.Second || s.Threads != 4 {
 		t.Errorf("%+v, %v", s, err)
 	}
 	for want, err := range map[string]error{

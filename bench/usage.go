@@ -2,7 +2,9 @@ package bench
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -14,11 +16,11 @@ import (
 // Linux that Go runs on.
 const clockTick = 10 * time.Millisecond
 
-// Usage is what a process uses.
+// Usage is what a process and its children use.
 type Usage struct {
 	CPU  time.Duration // user and system, all threads, since its start
 	RSS  int64         // resident bytes now
-	Peak int64         // most resident bytes so far
+	Peak int64         // most resident bytes so far, each process at its own time
 }
 
 func usageOf(pid int) (Usage, error) {
@@ -33,6 +35,9 @@ func usageOf(pid int) (Usage, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return Usage{}, fmt.Errorf("read memory: %w", err)
+	}
+	if !bytes.Contains(status, []byte("VmRSS:")) { // it ends just now
+		return Usage{}, fmt.Errorf("read memory of %d: %w", pid, fs.ErrNotExist)
 	}
 	rss, err := parseKB(status, "VmRSS:")
 	if err != nil {
@@ -54,6 +59,9 @@ func (u *Usage) addChildren(pid int) error {
 			return fmt.Errorf("list children: %w", err)
 		}
 		more, err := usageOf(child)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // it has ended, and counts when its parent has seen that
+		}
 		if err != nil {
 			return err
 		}
@@ -62,17 +70,18 @@ func (u *Usage) addChildren(pid int) error {
 	return nil
 }
 
-// parseStat returns utime + stime of /proc/PID/stat. The name of the program, in
+// parseStat returns utime + stime of /proc/PID/stat and those of children that have
+// ended. The name of the program, in
 // parentheses, may hold spaces and parentheses of its own.
 func parseStat(b []byte) (time.Duration, error) {
 	i := bytes.LastIndexByte(b, ')')
 	fields := strings.Fields(string(b[i+1:]))
-	const utime, stime = 11, 12 // after the name
-	if i < 0 || len(fields) <= stime {
+	const utime, cstime = 11, 14 // after the name
+	if i < 0 || len(fields) <= cstime {
 		return 0, fmt.Errorf("read CPU time: %.80q", b)
 	}
 	var ticks int64
-	for _, f := range []string{fields[utime], fields[stime]} {
+	for _, f := range fields[utime : cstime+1] {
 		n, err := strconv.ParseInt(f, 10, 64)
 		if err != nil {
 			return 0, fmt.Errorf("read CPU time: %w", err)

@@ -26,6 +26,11 @@ const (
 // worldHTML has as many links as events of a World click.
 const worldHTML = `<html><body><p>Hi</p><a href="https://example.com/a">a</a> <a href="https://example.com/b">b</a> <a href="https://example.com/c">c</a></body></html>`
 
+// world plans the events.
+func (o *WorldOptions) world() (*worldPlan, error) {
+	return World{Seed: o.Seed, Events: o.Events}.plan()
+}
+
 // worldFiles are attached to each email of a World; events view them.
 var worldFiles = []string{"offer.pdf", "terms.pdf"}
 

@@ -36,6 +36,16 @@ type benchFlags struct {
 	Peers  string `help:"Folder of the peers that npm installs (make bench-setup)." type:"path" default:"bench/peers" placeholder:"DIR"`
 }
 
+// benchWorld says which events.
+type benchWorld struct {
+	Events int64  `help:"Events of the world that is made." default:"1000000"`
+	Seed   uint64 `help:"Seed of the world." default:"1"`
+}
+
+func (w benchWorld) of(s bench.Setup) bench.WorldOptions {
+	return bench.WorldOptions{Setup: s, Seed: w.Seed, Events: w.Events}
+}
+
 // benchConnections are those of the measurements with one number of them.
 type benchConnections struct {
 	Connections int `help:"Keep-alive connections." default:"256"`
@@ -50,19 +60,24 @@ func (c benchConnections) on(s bench.Setup) bench.Setup {
 	return s
 }
 
-func (f *benchFlags) print(e *env, name string, r bench.Report, err error) error {
+// benchRun measures, keeps the report if that was asked for, and shows it.
+func benchRun[O, R any, P interface {
+	*R
+	bench.Report
+}](ctx context.Context, e *env, f *benchFlags, name string, measure func(context.Context, O) (R, error), o O) error {
+	r, err := measure(ctx, o)
 	if err == nil && f.Report != "" {
-		err = bench.Save(f.Report, name, r)
+		err = bench.Save(f.Report, name, P(&r))
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("bench %s: %w", name, err)
 	}
 	if f.Format == "json" {
 		enc := json.NewEncoder(e.out)
 		enc.SetIndent("", "  ")
 		return enc.Encode(r)
 	}
-	return r.WriteText(e.out)
+	return P(&r).WriteText(e.out)
 }
 
 type benchPixelCmd struct {
@@ -74,74 +89,96 @@ type benchPixelCmd struct {
 
 // Run measures pixel requests.
 func (c *benchPixelCmd) Run(ctx context.Context, e *env) error {
-	r, err := bench.Pixel(ctx, bench.PixelOptions{Setup: c.setup(e), Levels: c.Connections, Rounds: c.Rounds, Duration: c.Duration})
-	return c.print(e, "pixel", &r, err)
+	return benchRun(ctx, e, &c.benchFlags, "pixel", bench.Pixel, bench.PixelOptions{Setup: c.setup(e), Levels: c.Connections, Rounds: c.Rounds, Duration: c.Duration})
 }
 
 type benchFreshCmd struct {
 	benchFlags
 	benchConnections
-	Rate     float64       `help:"Requests per second in the background." default:"1000"`
-	Duration time.Duration `help:"Length of the measurement." default:"20s"`
+	Rate     float64       `help:"Requests per second in the background." default:"20000"`
+	Duration time.Duration `help:"Length of the measurement." default:"1m"`
 }
 
 // Run measures freshness.
 func (c *benchFreshCmd) Run(ctx context.Context, e *env) error {
-	r, err := bench.Fresh(ctx, bench.FreshOptions{Setup: c.on(c.setup(e)), Rate: c.Rate, Duration: c.Duration})
-	return c.print(e, "fresh", &r, err)
+	return benchRun(ctx, e, &c.benchFlags, "fresh", bench.Fresh, bench.FreshOptions{Setup: c.on(c.setup(e)), Rate: c.Rate, Duration: c.Duration})
 }
 
 type benchSoakCmd struct {
 	benchFlags
 	benchConnections
 	Rate     float64       `help:"Requests per second." default:"20000"`
-	Duration time.Duration `help:"Length of the soak." default:"10m"`
+	Duration time.Duration `help:"Length of the soak." default:"30m"`
 }
 
 // Run soaks.
 func (c *benchSoakCmd) Run(ctx context.Context, e *env) error {
-	r, err := bench.Soak(ctx, bench.SoakOptions{Setup: c.on(c.setup(e)), Rate: c.Rate, Duration: c.Duration})
-	return c.print(e, "soak", &r, err)
+	return benchRun(ctx, e, &c.benchFlags, "soak", bench.Soak, bench.SoakOptions{Setup: c.on(c.setup(e)), Rate: c.Rate, Duration: c.Duration})
 }
 
 type benchKPICmd struct {
 	benchFlags
-	Events int64         `help:"Events of the world that is asked about." default:"1000000"`
-	Seed   uint64        `help:"Seed of the world." default:"1"`
-	Runs   int           `help:"Runs of each KPI on each engine." default:"20"`
-	Each   time.Duration `help:"Longest time of the runs of one KPI on one engine." default:"10s"`
+	benchWorld
+	Runs int           `help:"Runs of each KPI on each engine." default:"20"`
+	Each time.Duration `help:"Longest time of the runs of one KPI on one engine." default:"10s"`
 }
 
 // Run measures KPIs.
 func (c *benchKPICmd) Run(ctx context.Context, e *env) error {
-	r, err := bench.KPI(ctx, bench.KPIOptions{Setup: c.setup(e), Seed: c.Seed, Events: c.Events, Runs: c.Runs, Each: c.Each})
-	return c.print(e, "kpi", &r, err)
+	return benchRun(ctx, e, &c.benchFlags, bench.Sized("kpi", c.Events), bench.KPI, bench.KPIOptions{WorldOptions: c.of(c.setup(e)), Runs: c.Runs, Each: c.Each})
 }
 
 type benchBulkCmd struct {
 	benchFlags
-	Rows     int64         `help:"Rows that are made once and sent over and over." default:"1000000"`
-	Seed     uint64        `help:"Seed of the world." default:"1"`
+	benchWorld
 	Duration time.Duration `help:"Time of each form." default:"5s"`
 }
 
 // Run measures the bulk door.
 func (c *benchBulkCmd) Run(ctx context.Context, e *env) error {
-	r, err := bench.Bulk(ctx, bench.BulkOptions{Setup: c.setup(e), Seed: c.Seed, Rows: c.Rows, Duration: c.Duration})
-	return c.print(e, "bulk", &r, err)
+	return benchRun(ctx, e, &c.benchFlags, "bulk", bench.Bulk, bench.BulkOptions{WorldOptions: c.of(c.setup(e)), Duration: c.Duration})
+}
+
+type benchFlushCmd struct {
+	benchFlags
+	benchWorld
+}
+
+// Run measures flushes.
+func (c *benchFlushCmd) Run(ctx context.Context, e *env) error {
+	return benchRun(ctx, e, &c.benchFlags, "flush", bench.Flush, c.of(c.setup(e)))
+}
+
+type benchCompactCmd struct {
+	benchFlags
+	benchWorld
+}
+
+// Run measures compaction.
+func (c *benchCompactCmd) Run(ctx context.Context, e *env) error {
+	return benchRun(ctx, e, &c.benchFlags, "compact", bench.Compact, c.of(c.setup(e)))
+}
+
+type benchDecideCmd struct {
+	benchFlags
+	People int    `help:"People, of whom a fifth refuses." default:"1000000"`
+	Seed   uint64 `help:"Seed of who refuses." default:"1"`
+}
+
+// Run measures consent.
+func (c *benchDecideCmd) Run(ctx context.Context, e *env) error {
+	return benchRun(ctx, e, &c.benchFlags, "decide", bench.Decide, bench.DecideOptions{Setup: c.setup(e), Seed: c.Seed, People: c.People})
 }
 
 type benchRestartCmd struct {
 	benchFlags
-	LogMB  float64 `name:"log-mb" help:"Unflushed log, in MiB, about." default:"1024"`
-	Events int64   `help:"Events of the world on Azurite." default:"1000000"`
-	Seed   uint64  `help:"Seed of the world." default:"1"`
+	benchWorld
+	LogMB float64 `name:"log-mb" help:"Unflushed log, in MiB, about." default:"1024"`
 }
 
 // Run measures restarts.
 func (c *benchRestartCmd) Run(ctx context.Context, e *env) error {
-	r, err := bench.Restart(ctx, bench.RestartOptions{Setup: c.setup(e), Seed: c.Seed, LogMB: c.LogMB, Events: c.Events})
-	return c.print(e, "restart", &r, err)
+	return benchRun(ctx, e, &c.benchFlags, "restart", bench.Restart, bench.RestartOptions{WorldOptions: c.of(c.setup(e)), LogMB: c.LogMB})
 }
 
 type benchCompareCmd struct {
@@ -174,10 +211,9 @@ type benchSQLCmd struct {
 
 // Run measures readers beside ingest.
 func (c *benchSQLCmd) Run(ctx context.Context, e *env) error {
-	r, err := bench.Readers(ctx, bench.ReadersOptions{
+	return benchRun(ctx, e, &c.benchFlags, "sql", bench.Readers, bench.ReadersOptions{
 		Setup: c.on(c.setup(e)), Events: c.Events, Rate: c.Rate, Readers: c.Readers, Pause: c.Pause, Duration: c.Duration,
 	})
-	return c.print(e, "sql", &r, err)
 }
 
 type benchBaselineCmd struct {

@@ -12,22 +12,23 @@ import (
 // count has to be exact, what they time is not looked at.
 func TestBench(t *testing.T) {
 	setup := bench.Setup{Env: []string{asBinary + "=1", "GORACE=atexit_sleep_ms=0"}, Dir: t.TempDir(), Peers: "none", Azurite: "../../engine/blob/blobtest/azurite", StopLimit: patience}
+	of := func(events int64) bench.WorldOptions { return bench.WorldOptions{Setup: setup, Events: events} }
 	reports := t.TempDir()
 	for name, run := range map[string]func() (bench.Sheet, error){
 		"bulk": func() (bench.Sheet, error) {
-			return bench.Bulk(t.Context(), bench.BulkOptions{Setup: setup, Rows: 50_000, Duration: time.Millisecond})
+			return bench.Bulk(t.Context(), bench.BulkOptions{WorldOptions: of(50_000), Duration: time.Millisecond})
 		},
 		"flush": func() (bench.Sheet, error) {
-			return bench.Flush(t.Context(), bench.FlushOptions{Setup: setup, Rows: 100_000})
+			return bench.Flush(t.Context(), of(100_000))
 		},
 		"compact": func() (bench.Sheet, error) {
-			return bench.Compact(t.Context(), bench.CompactOptions{Setup: setup, Events: 100_000})
+			return bench.Compact(t.Context(), of(100_000))
 		},
 		"restart": func() (bench.Sheet, error) {
-			return bench.Restart(t.Context(), bench.RestartOptions{Setup: setup, LogMB: 1, Events: 5000})
+			return bench.Restart(t.Context(), bench.RestartOptions{WorldOptions: of(5000), LogMB: 1})
 		},
 		"kpi": func() (bench.Sheet, error) {
-			return bench.KPI(t.Context(), bench.KPIOptions{Setup: setup, Events: 5000, Runs: 1})
+			return bench.KPI(t.Context(), bench.KPIOptions{WorldOptions: of(5000), Runs: 1})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
