@@ -139,13 +139,18 @@ func (w *world) search() {
 			wanted["agent "+f.marker] = true
 		}
 	}
+	for _, r := range w.erased() {
+		if r > 3 { // else it may be an email's
+			numbers = append(numbers, binary.LittleEndian.AppendUint64(nil, uint64(r)))
+		}
+	}
 	w.searchStore(wanted, numbers)
 }
 
 // searchErased looks for what is gone of erased people in every byte there is, once
 // the other process has cleaned up after itself. Rollups hold none of those
 // named, of whom nothing came back since.
-func (w *world) searchErased(rolled ...event.RecipientID) {
+func (w *world) searchErased(named ...event.RecipientID) {
 	w.tidy()
 	wanted := map[string]bool{}
 	erased := w.erased()
@@ -159,7 +164,7 @@ func (w *world) searchErased(rolled ...event.RecipientID) {
 	}
 	w.searchStore(wanted, nil)
 	w.searchFolder(wanted)
-	_, holding, err := w.nodes[0].db.SearchRollups(w.org, func(r event.RecipientID) bool { return slices.Contains(rolled, r) })
+	_, holding, err := w.nodes[0].db.SearchRollups(w.org, func(r event.RecipientID) bool { return slices.Contains(named, r) })
 	if must(w.t, err); len(holding) > 0 {
 		w.t.Errorf("rollups hold people who were erased: %q", holding)
 	}
@@ -195,7 +200,7 @@ func (w *world) searchStore(wanted map[string]bool, numbers [][]byte) {
 			w.searchBytes(key, data, wanted)
 			for _, number := range numbers {
 				if bytes.Contains(data, number) {
-					w.t.Errorf("%s holds the time of an event that is gone", key)
+					w.t.Errorf("%s holds the time of an event that is gone, or the number of an erased person: %x", key, number)
 				}
 			}
 		}

@@ -69,6 +69,10 @@ func TestErase(t *testing.T) {
 	if len(audit.Reads) != 1 || audit.Reads[0].What != "export" || audit.Reads[0].PersonID != who.PersonID {
 		t.Errorf("%+v", audit.Reads)
 	}
+	const theirs = "SELECT count(*) AS n FROM recipients WHERE address = 'annabel@private.example'"
+	if n := p.count(theirs); n != 1 { // and a worker holds it
+		t.Errorf("%d recipients", n)
+	}
 	receipt, said, err := p.cli("erase", "--org", "acme", "--person", "contact/c-17", "--format", "json")
 	if err != nil || strings.Contains(receipt, "nnabel") {
 		t.Fatal(err, said, receipt)
@@ -91,6 +95,9 @@ func TestErase(t *testing.T) {
 	}
 	if verified, _, err := p.cli("erase", "--verify", "1", "--org", "acme", "--text", "bob@other.example"); err == nil || !strings.Contains(verified, "left in file: registry.db") {
 		t.Error("a text that is there is not found:", verified)
+	}
+	if n := p.count(theirs); n != 0 {
+		t.Error("SQL still shows the address")
 	}
 	if n := p.count("SELECT count(*) AS n FROM interactions"); n != 1+2 {
 		t.Errorf("%d interactions are left, want what bob did", n)
