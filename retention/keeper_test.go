@@ -207,6 +207,31 @@ func TestRunTidies(t *testing.T) {
 	must(t, <-done)
 }
 
+// TestIncomingEnds: queries hear that no rollups come any more, also when the caller
+// left half-way.
+func TestIncomingEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	began, ended := 0, 0
+	s := newShop(t, func(o *Options) {
+		o.Incoming = func(context.Context, event.OrgID) (string, func(context.Context) error, error) {
+			began++
+			cancel()
+			return t.TempDir(), func(ctx context.Context) error {
+				if ctx.Err() == nil {
+					ended++
+				}
+				return ctx.Err()
+			}, nil
+		}
+	})
+	for range 9 {
+		s.add(20)
+	}
+	if err := s.keep.Sweep(ctx, s.org); err == nil || began != 1 || ended != 1 {
+		t.Errorf("%v; began %d times, ended %d", err, began, ended)
+	}
+}
+
 // TestPlanSaysWhatHappens: what the plan announces for now is what a sweep does,
 // and what it announces for later happens then and not before.
 func TestPlanSaysWhatHappens(t *testing.T) {

@@ -200,6 +200,7 @@ func (w *world) open(n *node) {
 	n.db = w.openQuery(n, folder, func(ctx context.Context, org event.OrgID) (query.View, error) { return n.eng.View(ctx, org) })
 	o := Options{Lake: n.lake, Removals: w.removals(n), Registry: registryOf{w}, Now: func() time.Time { return w.now }}
 	if n.id == 0 {
+		o.Incoming = n.db.Incoming
 		o.MinMerge, o.FullBytes, o.FileBytes = []int{2, 3, 5, 50}[w.rng.IntN(4)], []int64{1, 12_000, 1 << 20}[w.rng.IntN(3)], []int64{6_000, 1 << 20}[w.rng.IntN(2)]
 	}
 	n.keep, err = New(o)

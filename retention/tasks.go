@@ -145,7 +145,8 @@ func (k *Keeper) rolled(ctx context.Context, s *subject, giveWay bool, change fu
 	}
 	w.rollups = dir
 	defer func() {
-		if err := done(ctx); err != nil && ctx.Err() == nil {
+		// Also where the caller has left: until then none is removed.
+		if err := done(context.WithoutCancel(ctx)); err != nil {
 			k.opts.Logger.Warn("rollups of replaced files are removed later", "org", s.org.ID, "error", err)
 		}
 	}()
