@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/apache/iceberg-go"
+
 	"mailwake/engine/blob"
 )
 
@@ -133,7 +135,7 @@ func (t *Table) referenced(ctx context.Context, s *state) (map[string]struct{}, 
 	files := &fileIO{ctx: ctx, store: t.lake.opts.Store}
 	read := map[string]struct{}{}
 	for _, snap := range s.iceberg.Metadata().Snapshots() {
-		manifests, err := snap.Manifests(files)
+		manifests, err := manifestsOf(files, &snap)
 		if err != nil {
 			return nil, fmt.Errorf("read manifest list: %w", err)
 		}
@@ -142,9 +144,13 @@ func (t *Table) referenced(ctx context.Context, s *state) (map[string]struct{}, 
 				continue
 			}
 			read[m.FilePath()] = struct{}{}
-			for e, err := range m.Entries(files, true) {
-				if err != nil {
-					return nil, fmt.Errorf("read manifest: %w", err)
+			entries, err := entriesOf(files, m)
+			if err != nil {
+				return nil, fmt.Errorf("read manifest: %w", err)
+			}
+			for _, e := range entries {
+				if e.Status() == iceberg.EntryStatusDELETED {
+					continue
 				}
 				key, err := keyOf(t.lake.opts.Store, e.DataFile().FilePath())
 				if err != nil {

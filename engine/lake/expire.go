@@ -95,7 +95,7 @@ func dropMetadata(ctx context.Context, io iceio.IO, expired []table.Snapshot, ke
 // process has expired the snapshot.
 func metadataFiles(io iceio.IO, snapshots []table.Snapshot, files map[string]struct{}) error {
 	for _, snap := range snapshots {
-		manifests, err := snap.Manifests(io)
+		manifests, err := manifestsOf(io, &snap)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -7,12 +7,38 @@ import (
 	"time"
 
 	"github.com/apache/iceberg-go"
+	iceio "github.com/apache/iceberg-go/io"
 	"github.com/apache/iceberg-go/table"
 )
 
 // manyManifests is where reading the manifests begins to cost more than writing
 // them anew.
 const manyManifests = 50
+
+// manifestsOf reads a snapshot's manifest list. iceberg-go panics on some damaged
+// ones; here that is a *CorruptError.
+func manifestsOf(io iceio.IO, snap *table.Snapshot) (manifests []iceberg.ManifestFile, err error) {
+	defer recovered(snap.ManifestList, &err)
+	return snap.Manifests(io)
+}
+
+// entriesOf is the same for the entries of a manifest, those of removed files too.
+func entriesOf(io iceio.IO, m iceberg.ManifestFile) (entries []iceberg.ManifestEntry, err error) {
+	defer recovered(m.FilePath(), &err)
+	for e, err := range m.Entries(io, false) {
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+func recovered(location string, err *error) {
+	if p := recover(); p != nil {
+		*err = &CorruptError{location, fmt.Sprintf("does not parse: %v", p)}
+	}
+}
 
 // RewriteManifests writes the manifests of the current snapshot anew, one per
 // month, if one of them still has entries of files that were removed, whose
@@ -46,7 +72,7 @@ func staleManifests(ctx context.Context, tbl *table.Table) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	manifests, err := head.Manifests(io)
+	manifests, err := manifestsOf(io, head)
 	if err != nil {
 		return false, fmt.Errorf("read manifest list: %w", err)
 	}

@@ -128,7 +128,7 @@ func dataFiles(ctx context.Context, tbl *table.Table) func(yield func(iceberg.Da
 			yield(nil, err)
 			return
 		}
-		manifests, err := head.Manifests(io)
+		manifests, err := manifestsOf(io, head)
 		if err != nil {
 			yield(nil, fmt.Errorf("read manifest list %s: %w", head.ManifestList, err))
 			return
@@ -138,12 +138,13 @@ func dataFiles(ctx context.Context, tbl *table.Table) func(yield func(iceberg.Da
 				yield(nil, fmt.Errorf("manifest %s: %w", m.FilePath(), errDeleteFiles))
 				return
 			}
-			for e, err := range m.Entries(io, true) {
-				if err != nil {
-					yield(nil, fmt.Errorf("read manifest %s: %w", m.FilePath(), err))
-					return
-				}
-				if !yield(e.DataFile(), nil) {
+			entries, err := entriesOf(io, m)
+			if err != nil {
+				yield(nil, fmt.Errorf("read manifest %s: %w", m.FilePath(), err))
+				return
+			}
+			for _, e := range entries {
+				if e.Status() != iceberg.EntryStatusDELETED && !yield(e.DataFile(), nil) {
 					return
 				}
 			}

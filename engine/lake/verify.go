@@ -25,8 +25,10 @@ type Finding struct {
 
 // Verify checks everything that the organisation's current table consists of:
 // metadata, the manifest lists and manifests of all snapshots, and, byte by
-// byte, the data blobs of the current one. It changes nothing, and nothing else
-// should change the table meanwhile. A blob that the store does not have and one
+// byte, the data blobs of the current one. Manifests have no checksum: that they
+// are what was written shows in that they agree with each other, with the
+// snapshots' totals and with the footers of the data blobs, which have one.
+// It changes nothing, and nothing else should change the table meanwhile. A blob that the store does not have and one
 // that it cannot deliver now are told apart.
 // The last finding is information: what was checked, and how many data blobs no
 // snapshot refers to. An error says that checking came to an end early.
@@ -47,6 +49,7 @@ type verifier struct {
 	ctx   context.Context //nolint:containedctx // lives for one Verify
 	org   string
 	yield func(Finding, error) bool
+	table table.Metadata
 
 	files, rows, bytes int64
 	referenced         map[string]struct{} // keys of the data blobs of any snapshot
@@ -100,19 +103,23 @@ func (v *verifier) run() error {
 	if err != nil {
 		return v.damage(key, "table metadata: "+err.Error())
 	}
-	if err := v.snapshots(m); err != nil {
+	v.table = m
+	if err := v.snapshots(); err != nil {
 		return err
 	}
 	return v.summary()
 }
 
 // snapshots checks the manifests of all snapshots and the data of the current.
-func (v *verifier) snapshots(m table.Metadata) error {
+func (v *verifier) snapshots() error {
 	files := &fileIO{ctx: v.ctx, store: v.lake.opts.Store}
 	checked := map[string]struct{}{}
-	for _, snap := range m.Snapshots() {
-		current := m.CurrentSnapshot().SnapshotID == snap.SnapshotID
-		manifests, err := snap.Manifests(files)
+	for _, snap := range v.table.Snapshots() {
+		current := v.table.CurrentSnapshot().SnapshotID == snap.SnapshotID
+		manifests, err := manifestsOf(files, &snap)
+		if err == nil {
+			err = checkTotals(&snap, manifests)
+		}
 		if err != nil {
 			if err := v.damage(v.key(snap.ManifestList), "manifest list "+unreadable(err)); err != nil {
 				return err
@@ -149,9 +156,14 @@ func (v *verifier) manifest(files iceio.IO, mf iceberg.ManifestFile, current boo
 	if mf.ManifestContent() != iceberg.ManifestContentData {
 		return v.damage(v.key(mf.FilePath()), errDeleteFiles.Error())
 	}
-	for e, err := range mf.Entries(files, true) {
-		if err != nil {
-			return v.damage(v.key(mf.FilePath()), "manifest "+unreadable(err))
+	entries, err := entriesOf(files, mf)
+	if err != nil {
+		return v.damage(v.key(mf.FilePath()), "manifest "+unreadable(err))
+	}
+	var counted counts
+	for _, e := range entries {
+		if counted.add(e); e.Status() == iceberg.EntryStatusDELETED {
+			continue
 		}
 		key := v.key(e.DataFile().FilePath())
 		v.referenced[key] = struct{}{}
@@ -169,10 +181,14 @@ func (v *verifier) manifest(files iceio.IO, mf iceberg.ManifestFile, current boo
 			return err
 		}
 	}
+	if want := countsOf(mf); counted != want {
+		return v.damage(v.key(mf.FilePath()), fmt.Sprintf("manifest has %s, its list says %s", counted, want))
+	}
 	return nil
 }
 
-// data checks one data blob: its bytes, its footer, its row count.
+// data checks one data blob: its bytes, its footer, and what the manifest says
+// about it.
 func (v *verifier) data(df iceberg.DataFile) error {
 	f, err := fileOf(v.lake.opts.Store, df)
 	if err != nil {
@@ -181,12 +197,19 @@ func (v *verifier) data(df iceberg.DataFile) error {
 	if err := checkBlob(v.ctx, v.lake.opts.Store, f); err != nil {
 		return v.damage(f.Path, unreadable(err))
 	}
-	rows, err := footerRows(v.ctx, v.lake.opts.Store, f)
-	switch {
-	case err != nil:
+	footer, err := footerOf(v.ctx, v.lake.opts.Store, f)
+	if err != nil {
 		return v.damage(f.Path, "Parquet footer "+unreadable(err))
-	case rows != f.Rows:
+	}
+	if rows := footer.GetNumRows(); rows != f.Rows {
 		return v.damage(f.Path, fmt.Sprintf("holds %d rows, manifest says %d", rows, f.Rows))
+	}
+	want, err := entryOf(v.table, df.FilePath(), f.Bytes, footer)
+	if err != nil {
+		return v.damage(f.Path, "Parquet footer: "+err.Error())
+	}
+	if field := difference(df, want); field != "" {
+		return v.damage(f.Path, "manifest has another "+field+" than the file")
 	}
 	v.files++
 	v.rows += f.Rows
@@ -228,28 +251,28 @@ const (
 	parquetTail  = 8 // length of the footer, magic
 )
 
-// footerRows reads the footer of a Parquet blob and returns its row count.
-func footerRows(ctx context.Context, s blob.Store, f File) (int64, error) {
+// footerOf reads the footer of a Parquet blob.
+func footerOf(ctx context.Context, s blob.Store, f File) (*metadata.FileMetaData, error) {
 	if f.Bytes < parquetTail {
-		return 0, &CorruptError{f.Path, fmt.Sprintf("%d bytes are no Parquet file", f.Bytes)}
+		return nil, &CorruptError{f.Path, fmt.Sprintf("%d bytes are no Parquet file", f.Bytes)}
 	}
 	tail, err := readRange(ctx, s, f.Path, f.Bytes-parquetTail, parquetTail)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	n := int64(binary.LittleEndian.Uint32(tail))
 	if string(tail[4:]) != parquetMagic || n > f.Bytes-parquetTail {
-		return 0, &CorruptError{f.Path, "is not that of a Parquet file"}
+		return nil, &CorruptError{f.Path, "is not that of a Parquet file"}
 	}
 	footer, err := readRange(ctx, s, f.Path, f.Bytes-parquetTail-n, n)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	m, err := metadata.NewFileMetaData(footer, nil)
 	if err != nil {
-		return 0, &CorruptError{f.Path, "does not parse: " + err.Error()}
+		return nil, &CorruptError{f.Path, "does not parse: " + err.Error()}
 	}
-	return m.GetNumRows(), nil
+	return m, nil
 }
 
 // readRange reads exactly n bytes.

@@ -3,10 +3,13 @@ package lake
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/apache/iceberg-go"
 
 	"mailwake/engine/blob"
 	"mailwake/engine/blob/blobtest"
@@ -74,6 +77,56 @@ func TestVerifyNamesTheDamage(t *testing.T) {
 	}
 }
 
+// TestVerifyFindsChangedBytes changes bytes of manifests and of a manifest list, one at
+// a time: what Verify does not report has no effect.
+func TestVerifyFindsChangedBytes(t *testing.T) {
+	l := openFaulty(t)
+	tbl := tableOf(t, l.Lake)
+	commit(t, tbl, Change{Add: []File{write(t, tbl, 100, 1), write(t, tbl, 70, 2)}, Node: "n1", Mark: 1})
+	commit(t, tbl, Change{Add: []File{write(t, tbl, 90, 3)}, Remove: tbl.Snapshot().Files()[:1], Node: "n1", Mark: 2})
+	// What the table says of its files, as far as somebody goes by it.
+	read := func() (files []File, entries []iceberg.DataFile) {
+		now, err := tbl.reload(t.Context())
+		must(t, err)
+		for df, err := range dataFiles(t.Context(), now.iceberg) {
+			must(t, err)
+			entries = append(entries, df)
+		}
+		return now.snapshot.Files(), entries
+	}
+	files, entries := read()
+	list := tbl.current.Load().iceberg.CurrentSnapshot().ManifestList
+	const every = 151
+	from, silent := rand.IntN(every), 0 //nolint:gosec // which bytes
+	for _, key := range blobtest.Keys(t, l.faulty, "") {
+		if !strings.HasSuffix(key, ".avro") || strings.Contains(key, "/snap-") && !strings.HasSuffix(list, key) {
+			continue
+		}
+		data := blobtest.Get(t, l.faulty, key)
+		for at := from; at < len(data); at += every {
+			damaged := slices.Clone(data)
+			damaged[at] ^= 1 << (at % 8)
+			must(t, l.faulty.Store.Delete(t.Context(), key))
+			blobtest.Put(t, l.faulty, key, damaged)
+			if len(damages(t, l.Lake)) > 0 {
+				continue
+			}
+			silent++
+			gotFiles, gotEntries := read()
+			same := len(gotFiles) == len(files) && len(gotEntries) == len(entries)
+			for i := range gotEntries {
+				same = same && difference(gotEntries[i], entries[i]) == "" && gotFiles[i].Path == files[i].Path
+			}
+			if !same {
+				t.Errorf("%s: byte %d of %d: not found, but the table differs", key, at, len(data))
+			}
+		}
+		must(t, l.faulty.Store.Delete(t.Context(), key))
+		blobtest.Put(t, l.faulty, key, data)
+	}
+	t.Logf("from byte %d: %d whose change has no effect", from, silent)
+}
+
 // TestVerifyComparesRows: the manifest entry of one file stands for another.
 func TestVerifyComparesRows(t *testing.T) {
 	l := openFaulty(t)
@@ -84,6 +137,22 @@ func TestVerifyComparesRows(t *testing.T) {
 	must(t, tbl.describe(&f, footer))
 	commit(t, tbl, Change{Add: []File{f}})
 	if got := damages(t, l.Lake); !slices.Equal(got, []string{f.Path + ": holds 10 rows, manifest says 11"}) {
+		t.Errorf("findings = %q", got)
+	}
+}
+
+// TestVerifyComparesBounds: a reader that goes by wrong bounds skips rows.
+func TestVerifyComparesBounds(t *testing.T) {
+	l := openFaulty(t)
+	tbl := tableOf(t, l.Lake)
+	rows := batchOf(t, interactions(10, july, 1))
+	f, err := tbl.Write(t.Context(), rows)
+	must(t, err)
+	_, footer, err := encodeParquet(batchOf(t, interactions(10, july, 2)))
+	must(t, err)
+	must(t, tbl.describe(&f, footer))
+	commit(t, tbl, Change{Add: []File{f}})
+	if got := damages(t, l.Lake); len(got) != 1 || !strings.HasPrefix(got[0], f.Path+": manifest has another ") {
 		t.Errorf("findings = %q", got)
 	}
 }

@@ -75,18 +75,23 @@ func (t *Table) write(ctx context.Context, batch arrow.RecordBatch) (File, error
 // describe makes f's entry for a manifest, with bounds from the file's footer,
 // and sets what f takes from there.
 func (t *Table) describe(f *File, footer *metadata.FileMetaData) error {
-	tbl := t.current.Load().iceberg
-	df, err := table.DataFileFromMetadata(table.DataFileArgs{
-		Schema: tbl.Schema(), Spec: tbl.Spec(), Format: iceberg.ParquetFile, Metadata: footer,
-		FilePath: t.lake.opts.Store.URL(f.Path), FileSize: f.Bytes, Content: iceberg.EntryContentData,
-		SortOrderID: tbl.SortOrder().OrderID(), Properties: tbl.Properties(), FormatVersion: tbl.Metadata().Version(),
-	})
+	df, err := entryOf(t.current.Load().iceberg.Metadata(), t.lake.opts.Store.URL(f.Path), f.Bytes, footer)
 	if err != nil {
 		return fmt.Errorf("describe data file: %w", err)
 	}
 	f.data = df
 	f.MinRecipient, f.MaxRecipient = recipients(df)
 	return nil
+}
+
+// entryOf is what a manifest of table m says about a data file of so many bytes
+// with this footer.
+func entryOf(m table.Metadata, location string, size int64, footer *metadata.FileMetaData) (iceberg.DataFile, error) {
+	return table.DataFileFromMetadata(table.DataFileArgs{
+		Schema: m.CurrentSchema(), Spec: m.PartitionSpec(), Format: iceberg.ParquetFile, Metadata: footer,
+		FilePath: location, FileSize: size, Content: iceberg.EntryContentData,
+		SortOrderID: m.SortOrder().OrderID(), Properties: m.Properties(), FormatVersion: m.Version(),
+	})
 }
 
 // put stores a new data blob, and a copy in the cache.
