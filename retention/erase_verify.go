@@ -2,6 +2,7 @@ package retention
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -97,11 +98,7 @@ func (v *verifying) blobs(ctx context.Context, o registry.Org) error {
 		if strings.HasSuffix(info.Key, ".parquet") {
 			found, err = v.parquet(ctx, lake.File{Path: info.Key, Bytes: info.Size})
 		} else if len(v.texts) > 0 {
-			var body io.ReadCloser
-			if body, err = store.Get(ctx, info.Key, 0, -1); err == nil {
-				found, err = v.stream(body)
-				err = errors.Join(err, body.Close())
-			}
+			found, err = v.blob(ctx, info.Key)
 		}
 		if err != nil {
 			return err
@@ -141,6 +138,23 @@ func (v *verifying) parquet(ctx context.Context, f lake.File) (found bool, err e
 			}
 		}
 	}
+}
+
+// blob searches one that is no data file; table metadata is compressed.
+func (v *verifying) blob(ctx context.Context, key string) (found bool, err error) {
+	body, err := v.k.opts.Removals.Store.Get(ctx, key, 0, -1)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	if !strings.HasSuffix(key, ".gz.metadata.json") {
+		return v.stream(body)
+	}
+	text, err := gzip.NewReader(body)
+	if err != nil {
+		return false, err
+	}
+	return v.stream(text)
 }
 
 // rollups searches what queries keep of data files: numbers of recipients, encoded.

@@ -3,6 +3,7 @@ package retention
 import (
 	"bytes"
 	"compress/flate"
+	"compress/gzip"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -195,6 +196,12 @@ func (w *world) searchStore(wanted map[string]bool, numbers [][]byte) {
 		switch {
 		case strings.HasSuffix(key, ".parquet"):
 			w.searchParquet(key, data, wanted)
+		case strings.HasSuffix(key, ".gz.metadata.json"):
+			text, err := gzip.NewReader(bytes.NewReader(data))
+			must(w.t, err)
+			plain, err := io.ReadAll(text)
+			must(w.t, err)
+			w.searchBytes(key, plain, wanted)
 		case strings.HasSuffix(key, ".avro"):
 			data = inflate(w, data)
 			w.searchBytes(key, data, wanted)

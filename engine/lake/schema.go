@@ -51,9 +51,11 @@ func tableProperties() iceberg.Properties {
 		// Readers and committers elsewhere may still be reading the metadata of a
 		// few commits ago.
 		table.MetadataPreviousVersionsMaxKey: "20",
-		table.ManifestMergeEnabledKey:        "true",
-		table.ParquetCompressionKey:          "zstd",
-		table.DefaultWriteMetricsModeKey:     "counts",
+		// gzip has a checksum: a changed digit of a mark would lose or double events.
+		table.MetadataCompressionKey:     table.MetadataCompressionCodecGzip,
+		table.ManifestMergeEnabledKey:    "true",
+		table.ParquetCompressionKey:      "zstd",
+		table.DefaultWriteMetricsModeKey: "counts",
 	}
 	const column = "write.metadata.metrics.column."
 	for _, c := range []string{"event_id", "occurred_at", "delay", "email_id", "recipient_id", "component"} {

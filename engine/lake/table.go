@@ -127,6 +127,8 @@ func (t *Table) reload(ctx context.Context) (s *state, err error) {
 		var loaded *table.Table
 		if loaded, err = t.lake.catalog.LoadTable(ctx, t.id); err == nil {
 			s, err = t.adopt(ctx, loaded, nil)
+		} else if location, errCatalog := t.lake.metadataLocation(ctx, t.org); errCatalog == nil {
+			err = fmt.Errorf("read table metadata %s: %w", location, err)
 		}
 		// Another process may have replaced the metadata between our looking up
 		// its location and our reading it, and deleted it by now.

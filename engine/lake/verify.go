@@ -92,18 +92,15 @@ func (v *verifier) run() error {
 	if err != nil {
 		return err
 	}
-	data, err := readBlob(v.ctx, v.lake.opts.Store, key)
+	files := func(ctx context.Context) (iceio.IO, error) { return &fileIO{ctx: ctx, store: v.lake.opts.Store}, nil }
+	tbl, err := table.NewFromLocation(v.ctx, table.Identifier{v.org, tableName}, location, files, nil)
+	if err == nil {
+		err = checkLayout(tbl.Metadata())
+	}
 	if err != nil {
 		return v.damage(key, "table metadata "+unreadable(err))
 	}
-	m, err := table.ParseMetadataBytes(data)
-	if err == nil {
-		err = checkLayout(m)
-	}
-	if err != nil {
-		return v.damage(key, "table metadata: "+err.Error())
-	}
-	v.table = m
+	v.table = tbl.Metadata()
 	if err := v.snapshots(); err != nil {
 		return err
 	}

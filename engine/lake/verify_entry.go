@@ -49,6 +49,9 @@ func checkTotals(snap *table.Snapshot, manifests []iceberg.ManifestFile) error {
 	}
 	var files, rows int64
 	for _, mf := range manifests {
+		if mf.ManifestContent() != iceberg.ManifestContentData {
+			continue
+		}
 		files += int64(mf.AddedDataFiles()) + int64(mf.ExistingDataFiles())
 		rows += mf.AddedRows() + mf.ExistingRows()
 	}

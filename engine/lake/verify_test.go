@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -55,8 +56,9 @@ func TestVerifyNamesTheDamage(t *testing.T) {
 		"manifest list missing":  {"/snap-", nil, "manifest list missing"},
 		"manifest list cut":      {"/snap-", cut, "manifest list cannot be read"},
 		"metadata missing":       {"/00001-", nil, "table metadata missing"},
-		"metadata cut":           {"/00001-", cut, "table metadata: "},
-		"metadata of some other": {"/00001-", func([]byte) []byte { return []byte("{}") }, "table metadata: "},
+		"metadata bit flipped":   {"/00001-", flip, "table metadata cannot be read: "},
+		"metadata cut":           {"/00001-", cut, "table metadata cannot be read: "},
+		"metadata of some other": {"/00001-", func([]byte) []byte { return []byte("{}") }, "table metadata cannot be read: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := openFaulty(t)
@@ -72,6 +74,14 @@ func TestVerifyNamesTheDamage(t *testing.T) {
 			got := damages(t, l.Lake)
 			if len(got) != 1 || !strings.HasPrefix(got[0], key+": ") || !strings.Contains(got[0], c.want) {
 				t.Errorf("findings = %q, want one that names %s and says %q", got, key, c.want)
+			}
+			if strings.HasPrefix(c.want, "table metadata") {
+				if _, err := tbl.Refresh(t.Context()); err != nil {
+					t.Errorf("what this process has in memory is not good any more: %v", err)
+				}
+				if _, err := tbl.reload(t.Context()); err == nil || !strings.Contains(err.Error(), path.Base(key)) {
+					t.Errorf("reading it again: %v, want an error that names %s", err, key)
+				}
 			}
 		})
 	}
