@@ -52,9 +52,8 @@ func Register(api huma.API, k *Keeper, org func(name string) (event.OrgID, error
 		if err != nil {
 			return nil, err
 		}
-		at := k.opts.Now()
 		steps, err := k.Plan(ctx, id)
-		return &body[Planned]{Planned{at, steps}}, err
+		return &body[Planned]{Planned{k.opts.Now(), steps}}, err
 	})
 	act := func(name, summary string, metadata map[string]any, do func(context.Context, event.OrgID) error) {
 		huma.Register(api, huma.Operation{

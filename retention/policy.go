@@ -19,6 +19,7 @@ const (
 	WhyRefused = "refused"       // holds rows of recipients who refuse, past the policy's grace
 	WhyErased  = "erased_person" // holds rows of a person who is being erased
 
+	WhyReplaced   = "replaced"   // blobs that a rewrite took out of the table
 	WhyTerminated = "terminated" // everything of an organisation whose subscription has ended
 )
 

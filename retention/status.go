@@ -180,8 +180,32 @@ func (k *Keeper) Plan(ctx context.Context, org event.OrgID) ([]Step, error) {
 	if stale {
 		steps = append(steps, Step{Task: "manifests", Why: []string{"removed_files"}, When: now, What: "write manifests without removed files"})
 	}
+	leaving, err := k.leaving(ctx, look)
+	if err != nil {
+		return nil, fmt.Errorf("plan maintenance of %s: %w", o.Name, err)
+	}
+	steps = append(steps, leaving...)
 	slices.SortStableFunc(steps, func(a, b Step) int { return a.When.Compare(b.When) })
 	return steps, nil
+}
+
+// leaving is what was replaced and waits for the end of its grace.
+func (k *Keeper) leaving(ctx context.Context, s *subject) ([]Step, error) {
+	since, err := s.table.Replaced(ctx)
+	if err != nil || len(since) == 0 {
+		return nil, err
+	}
+	for i, at := range since {
+		if at.IsZero() {
+			at = k.opts.Now() // the next collection notes it
+		}
+		since[i] = at.Add(k.opts.Grace)
+	}
+	first, last := slices.MinFunc(since, time.Time.Compare), slices.MaxFunc(since, time.Time.Compare)
+	return []Step{{
+		Task: "collect", Why: []string{WhyReplaced}, When: first, Files: len(since),
+		What: "delete replaced blobs, the last one on " + last.UTC().Format("2006-01-02 at 15:04"),
+	}}, nil
 }
 
 // steps describes rewrites, and what time will bring.

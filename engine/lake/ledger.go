@@ -81,6 +81,19 @@ func (l *Lake) forgetReplaced(ctx context.Context, org string, keys []string) er
 	})
 }
 
+// Replaced returns since when each of the blobs that Collect is to delete is in the
+// table no more; zero is what Collect has not seen yet.
+func (t *Table) Replaced(ctx context.Context) (since []time.Time, err error) {
+	list, err := t.lake.listReplaced(ctx, t.org)
+	live := keysOf(t.Snapshot().Files())
+	for _, r := range list {
+		if _, in := live[r.key]; !in {
+			since = append(since, r.since)
+		}
+	}
+	return since, err
+}
+
 // listReplaced returns org's lines.
 func (l *Lake) listReplaced(ctx context.Context, org string) (list []replaced, err error) {
 	rows, err := l.db.QueryContext(ctx, `SELECT key, noted_at, since FROM mailwake_replaced WHERE org = ? ORDER BY key`, org)
