@@ -15,7 +15,8 @@ import (
 // Forget drops everything that this process and its workers hold of the
 // organisation in memory or in spill files, and the rollups of data files that are
 // not in its table any more, or all if nobody may read it. Queries that are running
-// end first; the next one copies anew what it needs.
+// end by themselves, in their time, and what they hold goes with them; the next one
+// copies anew what it needs.
 func (db *DB) Forget(ctx context.Context, org event.OrgID) error {
 	if db.work != nil {
 		db.work.forget(org)
