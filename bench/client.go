@@ -18,7 +18,7 @@ const (
 	org         = "bench"
 	followBatch = 1000     // recipients per call
 	maxBody     = 64 << 20 // bytes of an answer of the API
-	callLimit   = 5 * time.Minute
+	callLimit   = 30 * time.Minute
 )
 
 // client speaks the private plane's HTTP interface.
