@@ -201,12 +201,12 @@ func (k *kpiBench) measure(ctx context.Context, n *node) error {
 }
 
 func (k *kpiBench) againstDuckDB(ctx context.Context, list []asked, answers map[string]string) error {
-	p, err := k.o.duckdb(ctx, k.files, k.catalog)
+	p, err := k.o.duckdb(ctx, k.files, k.catalog, k.sheet.Machine.MemoryMiB/2)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = p.close() }() // all its answers were read
-	k.sheet.peer("DuckDB", "the library that mailwake links, all cores, 4 GiB, the same SQL over read_parquet of the server's files; its file and metadata caches at their defaults")
+	k.sheet.peer("DuckDB", "the library that mailwake links, all cores, half of the memory, the same SQL over read_parquet of the server's files; its file and metadata caches at their defaults")
 	return k.engine(ctx, "DuckDB", list, answers, func(a asked) (string, float64, error) {
 		answer, err := p.ask(map[string]any{"kpi": a.name, "params": a.params})
 		return answer.Text, answer.Seconds, err

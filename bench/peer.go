@@ -116,9 +116,10 @@ func (p *peer) all(statements ...string) error {
 }
 
 // duckdb starts DuckDB over Parquet files: this very program with nothing of the
-// server around the engine.
-func (s *Setup) duckdb(ctx context.Context, files []string, catalog string) (*peer, error) {
-	p, err := s.startPeer(ctx, "DuckDB", "", s.Binary, "bench", "duckdb")
+// server around the engine. What does not fit into its memory goes into the folder
+// of the catalogue.
+func (s *Setup) duckdb(ctx context.Context, files []string, catalog string, memoryMiB float64) (*peer, error) {
+	p, err := s.startPeer(ctx, "DuckDB", catalog, s.Binary, "bench", "duckdb", fmt.Sprintf("--memory-mb=%.0f", memoryMiB))
 	if err != nil {
 		return nil, err
 	}
