@@ -36,9 +36,10 @@ func (s *State) grow(next *generation, more []*File) error {
 	s.changed = s.changed[:0]
 	s.keepTallies(next)
 	s.undo()
-	for i, f := range more {
+	s.remember()
+	for _, f := range more {
 		if len(f.pairs.blocks) > 0 {
-			if err := s.enlargeAll(f, i == 0); err != nil {
+			if err := s.enlargeAll(f); err != nil {
 				f.stream.more = false // it stopped in the middle
 				return err
 			}
@@ -49,27 +50,48 @@ func (s *State) grow(next *generation, more []*File) error {
 	return nil
 }
 
-// enlargeAll counts the pairs of f. With tail, the files are still those that the
-// tail was added to.
-func (s *State) enlargeAll(f *File, tail bool) error {
+// remember keeps of the pairs of the tail what the files have of them. They are
+// likely to be in the tail again.
+func (s *State) remember() {
+	s.known = make(map[key]*hotPair, len(s.hot.pairs))
+	for k, h := range s.hot.pairs {
+		s.known[k] = &hotPair{own: slices.Clip(h.own[:h.cold.own]), told: slices.Clip(h.told[:h.cold.told]), cold: h.cold}
+	}
+}
+
+// recollect returns what the files have of k, if it is known; it is the caller's.
+func (s *State) recollect(k key) (h *hotPair, ok bool) {
+	if h, ok = s.known[k]; ok {
+		delete(s.known, k)
+		h.pair = s.pairOf(k, h, h.cold)
+	}
+	return h, ok
+}
+
+// enlargeAll counts the pairs of f.
+func (s *State) enlargeAll(f *File) error {
 	st := &f.stream
 	st.more = false
-	var h hotPair
+	var read hotPair
 	for err := st.seek(f, f.emails[0].email); st.more || err != nil; err = st.next() {
 		if err != nil {
 			return f.wrap(err)
 		}
 		k := st.head
-		if known, ok := s.hot.pairs[k]; ok && tail {
-			h.own, h.told = append(h.own[:0], known.own[:known.cold.own]...), known.told[:known.cold.told]
-		} else if err := s.gen.read(k, &h); err != nil {
+		h, ok := s.known[k]
+		if !ok {
+			h = &read
+			if err := s.gen.read(k, h); err != nil {
+				return err
+			}
+			h.cold = h.extent()
+		}
+		h.own = append(h.own, st.facts...)
+		if err := s.enlarge(k, h); err != nil {
 			return err
 		}
 		h.cold = h.extent()
-		h.own = append(h.own, st.facts...)
-		if err := s.enlarge(k, &h); err != nil {
-			return err
-		}
+		s.yield()
 	}
 	return nil
 }

@@ -63,10 +63,13 @@ func (s *State) Add(e *Event) error {
 	k := key{e.Email, e.Recipient}
 	h, ok := s.hot.pairs[k]
 	if !ok {
-		h = &hotPair{}
-		if err := s.lookUp(k, h); err != nil {
-			return err
+		if h, ok = s.recollect(k); !ok {
+			h = &hotPair{}
+			if err := s.lookUp(k, h); err != nil {
+				return err
+			}
 		}
+		s.yield()
 		s.hot.pairs[k] = h
 		s.hot.emails[k.recipient] = append(s.hot.emails[k.recipient], k.email)
 		s.hot.people[k.email] = append(s.hot.people[k.email], k.recipient)
@@ -158,6 +161,7 @@ func (s *State) undo() {
 	for k, h := range s.hot.pairs {
 		cold := s.pairOf(k, h, h.cold)
 		s.people[k.recipient].change(s, &h.pair, &cold)
+		s.yield()
 	}
 }
 

@@ -72,7 +72,7 @@ func byKey(a, b Event) int {
 	return cmp.Or(cmp.Compare(a.Email, b.Email), cmp.Compare(a.Recipient, b.Recipient))
 }
 
-func build(t *testing.T, dir string, source Source, rows []Event) (*File, error) {
+func build(t testing.TB, dir string, source Source, rows []Event) (*File, error) {
 	t.Helper()
 	b, err := NewBuilder(dir)
 	if err != nil {

@@ -2,6 +2,7 @@ package rollup
 
 import (
 	"math"
+	"runtime"
 	"slices"
 
 	"mailwake/engine/event"
@@ -12,8 +13,8 @@ import (
 // safe for concurrent use. After an error it is of no use any more.
 //
 // The memory of a State is about 350 bytes per email, 24 per recipient, the index
-// of its files (a hundredth of them), 600 per pair of the tail and 70 per event of
-// it, and maxTallyBytes.
+// of its files (a hundredth of them), 600 per pair of the tail and of the one before,
+// 70 per event of it, and maxTallyBytes.
 type State struct {
 	gen    generation
 	shapes *shapes
@@ -29,6 +30,8 @@ type State struct {
 	changed []event.RecipientID // whose consent is another, in Refresh
 
 	hot     hot
+	known   map[key]*hotPair // what the files have of pairs that were in the tail before these files
+	worked  int              // see yield
 	tallies tallies
 	growth  int64 // files with at most one of so many rows of all are added pair by pair
 }
@@ -51,6 +54,17 @@ func NewState() *State {
 	s.gen.shapes = s.shapes
 	s.hot.clear()
 	return s
+}
+
+// yieldEvery is so many pairs, in some tenths of a millisecond.
+const yieldEvery = 64
+
+// yield lets others run now and then: what people ask comes after what recipients
+// do, and the scheduler would let a loop run for 10 ms before it thinks of them.
+func (s *State) yield() {
+	if s.worked++; s.worked%yieldEvery == 0 {
+		runtime.Gosched()
+	}
 }
 
 // Files returns the files that the State stands on.
@@ -99,6 +113,7 @@ func (s *State) recount(next *generation) error {
 	stale, few := s.stale(next)
 	s.keepTallies(next)
 	s.undo()
+	s.known = nil
 	if !few || len(stale) > len(s.sums)/2 { // adding all anew reads less
 		s.tallies.drop()
 		stale = emailsOf(next.Files)
@@ -125,6 +140,7 @@ func (s *State) each(g *generation, emails []event.EmailID, do func(*emailSums, 
 			if facts = s.shapes.visible(facts, g.Consent.hidden(r)); len(facts) > 0 {
 				do(&s.sums[i], r, facts)
 			}
+			s.yield()
 			return nil
 		})
 		if err != nil {

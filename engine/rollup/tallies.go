@@ -92,7 +92,7 @@ func (s *State) newTally(c Counting, whole bool) (*Tally, error) {
 		}
 	}
 	for _, email := range emails {
-		count := func(r event.RecipientID, facts []Fact) { t.count(1, key{email, r}, facts) }
+		count := func(r event.RecipientID, facts []Fact) { t.count(1, key{email, r}, facts); s.yield() }
 		var err error
 		if whole {
 			err = s.Facts(email, count)
