@@ -85,11 +85,11 @@ postfix: ## let a real Postfix deliver replies over LMTP on loopback (needs root
 bench-setup: ## install chDB, ClickHouse within a process, as locked: a peer of bench kpi and bench bulk
 	@npm install --no-save --prefix bench/peers --no-audit --no-fund --loglevel=error
 
-bench: build ## measure everything and regenerate bench/reports (45 minutes; figures go into ARCHITECTURE.md)
+bench: build setup bench-setup ## measure everything and regenerate bench/reports (75 minutes, alone on the machine; 15 GB of memory)
 	@bin/mailwake bench all --report bench/reports
 	go test -run '^$$' -bench . -benchmem ./engine/... ./ingest/... ./query
 
 clean: ## remove what was built
 	@rm -rf bin mailwake-data
 
-.PHONY: help run build setup test check race fmt vet lint fuzz simulate compaction postfix bench clean
+.PHONY: help run build setup test check race fmt vet lint fuzz simulate compaction postfix bench bench-setup clean
