@@ -11,11 +11,16 @@ import (
 // is wrong.
 type roller struct {
 	dir    string // "": makes none
+	most   int    // bytes of memory from which on a rollup is given up
 	texts  *lake.Texts
 	labels *labels
 	now    *rollup.Builder // of the file being made
 	failed bool
 }
+
+// rollupMemory keeps a merge below 512 MB: enough for some 15 million pairs of email
+// and recipient in a file, or for two million events that others reported.
+const rollupMemory = 160 << 20
 
 // unknownKind is counted for kinds that have no number here.
 const unknownKind = 255
@@ -33,7 +38,7 @@ func (r *roller) add(rows *lake.Rows) {
 		e := r.event(rows, i)
 		err = r.now.Add(&e)
 	}
-	r.failed = err != nil
+	r.failed = err != nil || r.now.Held() > r.most
 }
 
 func (r *roller) event(rows *lake.Rows, i int) rollup.Event {

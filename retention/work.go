@@ -187,7 +187,7 @@ func work(ctx context.Context, orders io.Reader, to io.Writer, gone func()) erro
 
 func (j *job) do(ctx context.Context, parts *gob.Encoder) (counts Counts, err error) {
 	texts := lake.NewTexts()
-	roll := &roller{dir: j.Rollups, texts: texts, labels: newLabels(texts)}
+	roll := &roller{dir: j.Rollups, most: rollupMemory, texts: texts, labels: newLabels(texts)}
 	defer roll.close()
 	made := lake.NewMaker(j.Place, func(_ context.Context, made lake.Made) error {
 		roll.end(&made)

@@ -191,6 +191,13 @@ func (b *Builder) write(data []byte) error {
 	return err
 }
 
+// Held is about how many bytes of memory the Builder takes, which grow with the pairs
+// and with the events that others reported.
+func (b *Builder) Held() int {
+	const report, email, block = 64, 40, 40
+	return 8*cap(b.seen) + report*cap(b.reports) + email*cap(b.emails) + block*cap(b.pairs.blocks)
+}
+
 // Finish completes the rollup of the data file of that name and size, and gives it
 // its place in the folder.
 func (b *Builder) Finish(source Source) (err error) {
