@@ -118,11 +118,13 @@ func (w *world) end() {
 	w.searchFolder(wanted)
 }
 
-// tidy has the process that does not lead clean up after itself.
+// tidy has both processes clean up after themselves, as Run does.
 func (w *world) tidy() {
-	must(w.t, w.nodes[1].keep.tidy(context.Background()))
+	for _, n := range w.nodes {
+		must(w.t, n.keep.tidy(context.Background()))
+	}
 	for _, f := range w.model.facts {
-		f.mayBeFlushed = f.mayBeFlushed || f.node == w.nodes[1]
+		f.mayBeFlushed = true
 	}
 }
 
