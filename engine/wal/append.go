@@ -146,7 +146,7 @@ const (
 // gather lets others join the group. The caller has the turn.
 func (l *Log) gather() {
 	if l.calls >= gatherFrom {
-		time.Sleep(gatherTime)
+		l.pauser.pause(gatherTime)
 	}
 }
 

@@ -79,8 +79,10 @@ type Log struct {
 	// broken is set, under turn, when raft-wal's writer has seen an error and has
 	// to be opened anew before the next write.
 	broken bool
-	// calls is, under turn, how many callers the last group had.
-	calls int
+	// calls is, under turn, how many callers the last group had; pauser waits for
+	// more of them.
+	calls  int
+	pauser pauser
 
 	// state excludes readers while segments are removed or the store is replaced:
 	// raft-wal may close a file under a reader that is just about to take it.
@@ -198,7 +200,7 @@ func (l *Log) Close() error {
 	if last > 0 {
 		err = errors.Join(err, l.meta.acknowledge(last))
 	}
-	if err = errors.Join(err, l.meta.Close(), l.closeVFS()); err != nil {
+	if err = errors.Join(err, l.meta.Close(), l.pauser.close(), l.closeVFS()); err != nil {
 		return fmt.Errorf("close log: %w", err)
 	}
 	return nil
