@@ -60,9 +60,11 @@ func TestPurge(t *testing.T) {
 	p.stop()
 	age(t, dir, 89)
 	p = serve(t, dir, nil)
-	p.api(http.MethodPost, "/v1/orgs/acme/retention/run", nil, new(map[string]any)) // behind the first round
 	var st retention.Status
-	p.api(http.MethodGet, "/v1/orgs/gone-gmbh/retention", nil, &st)
+	p.await("a round, which begins with purges, has come to the end of its tasks", func() bool {
+		p.api(http.MethodGet, "/v1/orgs/gone-gmbh/retention", nil, &st)
+		return st.Tasks[len(st.Tasks)-1].Last != nil
+	})
 	if found := everywhere(t, dir, "gone-gmbh"); st.Stored != 2 || len(found) < 4 {
 		t.Errorf("on the last day: %+v, found in %q", st, found)
 	}
@@ -74,7 +76,11 @@ func TestPurge(t *testing.T) {
 	p.stop()
 	age(t, dir, 1)
 	p = serve(t, dir, nil)
-	p.api(http.MethodPost, "/v1/orgs/acme/retention/run", nil, new(map[string]any)) // behind the first round
+	p.await("the purge is finished", func() bool {
+		var list []retention.Removal
+		p.api(http.MethodGet, "/v1/purges", nil, &list)
+		return len(list) == 1 && list[0].State == "done"
+	})
 	page, said, err := p.cli("erase", "--purges")
 	if err != nil || !strings.Contains(page, "gone-gmbh") || !strings.Contains(page, `"deleted":`+files[1]+",") {
 		t.Fatalf("%v %s\nplanned were %s blobs:\n%s\n%s", err, said, files[1], page, p.log)
