@@ -48,6 +48,7 @@ var owners = map[string][]string{
 	"github.com/uptrace/bun":                           {"engine/registry"},
 	"github.com/RoaringBitmap/roaring":                 {"engine/registry"},
 	"github.com/apache/iceberg-go":                     {"engine/lake"},
+	"github.com/twmb/avro":                             {"engine/lake"},
 	"github.com/apache/arrow-go/v18/parquet":           {"engine/lake", "query"},
 	"github.com/parquet-go/parquet-go":                 {"engine/lake", "query"},
 	"modernc.org/sqlite":                               {"engine/registry", "engine/lake"},

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"mailwake/engine/event"
+	"mailwake/engine/lake"
 	"mailwake/engine/rollup"
 )
 
@@ -124,6 +125,17 @@ func (w *workers) forgetLocked(org event.OrgID) (idle []*worker) {
 		}
 	}
 	return idle
+}
+
+// Told reports whether a data file has anything of one of the recipients, as its
+// rollup says; known is false if there is none that can be read.
+func (db *DB) Told(org event.OrgID, f lake.File, recipients []event.RecipientID) (holds, known bool) {
+	dir := db.opts.rollupDir(org)
+	if dir == "" {
+		return false, false
+	}
+	holds, err := rollup.Has(dir, rollup.Source{Path: f.Path, Bytes: f.Bytes}, recipients)
+	return holds, err == nil
 }
 
 // SearchRollups looks through every rollup that is kept of the organisation, in use

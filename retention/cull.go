@@ -76,6 +76,8 @@ func (c *cull) has(r int64) bool {
 	return i >= 0 && i < int64(len(c.marked)) && c.marked[i]>>(r%64)&1 != 0
 }
 
+func (c *cull) holds(r event.RecipientID) bool { return c.has(int64(r)) }
+
 // overlaps reports whether f can hold rows of any of the recipients.
 func (c *cull) overlaps(f *lake.File) bool {
 	for r := f.MinRecipient; r <= f.MaxRecipient && int(r/64) < len(c.marked); r++ {

@@ -8,12 +8,12 @@ import (
 
 	"mailwake/engine/blob"
 	"mailwake/engine/event"
+	"mailwake/engine/lake"
 	"mailwake/engine/registry"
 )
 
 // Removals are the parts that hold something of people and organisations besides
-// the tables. All but Forget, Tidy
-// and Rollups are required.
+// the tables. All but Forget, Tidy, Rollups and Told are required.
 type Removals struct {
 	Registry *registry.Registry
 	Store    blob.Store
@@ -31,6 +31,9 @@ type Removals struct {
 	// recipients who are wanted, and returns the files that hold some; nil: nothing is
 	// kept.
 	Rollups func(org event.OrgID, wanted func(event.RecipientID) bool) (searched int, holding []string, err error)
+	// Told reports whether a data file has anything of one of the recipients, as its
+	// rollup says; known is false if it has none.
+	Told func(org event.OrgID, f lake.File, recipients []event.RecipientID) (holds, known bool)
 	// Flush moves what is buffered of an organisation into its table.
 	Flush  func(context.Context, event.OrgID) error
 	Signer *Signer

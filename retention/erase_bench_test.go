@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -13,11 +14,19 @@ import (
 	"mailwake/engine/event"
 	"mailwake/engine/lake"
 	"mailwake/engine/registry"
+	"mailwake/engine/rollup"
 )
 
 // BenchmarkErase erases one person who got 20 of the emails, from a table of 100
-// files. MAILWAKE_EVENTS sets how many events there are, by default a million.
+// files with rollups, and without. MAILWAKE_EVENTS sets how many events there are, by
+// default a million.
 func BenchmarkErase(b *testing.B) {
+	for _, rolled := range []bool{true, false} {
+		b.Run(fmt.Sprintf("rollups=%v", rolled), func(b *testing.B) { benchmarkErase(b, rolled) })
+	}
+}
+
+func benchmarkErase(b *testing.B, rolled bool) {
 	events := 1_000_000
 	if s := os.Getenv("MAILWAKE_EVENTS"); s != "" {
 		var err error
@@ -39,6 +48,19 @@ func BenchmarkErase(b *testing.B) {
 		var added []lake.File
 		for n := range files {
 			added = append(added, writeFile(b, table, events/files, n, n%5 == 0, theirs))
+		}
+		if rolled {
+			dir := b.TempDir()
+			for _, f := range added {
+				roll(b, e.lake, f, dir)
+			}
+			e.keep.opts.Incoming = func(context.Context, event.OrgID) (string, func(context.Context) error, error) {
+				return dir, func(context.Context) error { return nil }, nil
+			}
+			e.keep.opts.Removals.Told = func(_ event.OrgID, f lake.File, recipients []event.RecipientID) (holds, known bool) {
+				holds, err := rollup.Has(dir, rollup.Source{Path: f.Path, Bytes: f.Bytes}, recipients)
+				return holds, err == nil
+			}
 		}
 		_, err = table.Commit(context.Background(), lake.Change{Add: added})
 		must(b, err)
@@ -91,4 +113,18 @@ func writeFile(b *testing.B, table *lake.Table, rows, file int, with bool, their
 		return f
 	}
 	panic("no rows")
+}
+
+// roll makes the rollup of a data file.
+func roll(b *testing.B, l *lake.Lake, f lake.File, dir string) {
+	texts := lake.NewTexts()
+	r, err := l.Reader(context.Background(), f, texts)
+	must(b, err)
+	to := &roller{dir: dir, most: rollupMemory, texts: texts, labels: newLabels(texts)}
+	var rows lake.Rows
+	for r.Next(&rows) == nil {
+		to.add(&rows)
+	}
+	must(b, r.Close())
+	to.end(&lake.Made{Name: path.Base(f.Path), Bytes: f.Bytes})
 }

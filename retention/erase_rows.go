@@ -18,7 +18,7 @@ const eraseWorkers = 4
 // RowsFound says what became of data files.
 type RowsFound struct {
 	Files     int   `json:"files"`      // of the table
-	Read      int   `json:"files_read"` // of one column, as their bounds allowed for rows of theirs
+	Read      int   `json:"files_read"` // of one column; of the others, bounds and rollups tell
 	Rewritten int   `json:"files_rewritten"`
 	Erased    int64 `json:"rows_erased"`
 	Kept      int64 `json:"rows_kept"` // of rewritten files
@@ -86,38 +86,46 @@ func (x *erasing) rewrite(ctx context.Context, w workshop, files []lake.File, ou
 	return nil
 }
 
-// holding returns the files that hold rows of theirs, and how many had to be read:
-// bounds of recipient_id rule out the others. A read looks at that column alone,
-// which is sorted within an email and takes about a byte a row. Bloom filters would
-// spare that, at ten bits for each recipient of each file, which is more.
+// holding returns the files that hold rows of theirs, and how many had to be read.
 func (x *erasing) holding(ctx context.Context, files []lake.File) (hold []lake.File, read int, err error) {
-	found := make([]bool, len(files))
+	found, reads := make([]bool, len(files)), make([]bool, len(files))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(eraseWorkers)
 	for i := range files {
-		if !x.cull.overlaps(&files[i]) {
-			continue
-		}
-		read++
 		g.Go(func() (err error) {
-			found[i], err = x.holds(gctx, files[i])
+			found[i], reads[i], err = x.k.holds(gctx, x.e.Org, files[i], x.cull, x.e.Recipients)
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return nil, read, err
+		return nil, 0, err
 	}
 	for i, f := range files {
 		if found[i] {
 			hold = append(hold, f)
 		}
+		if reads[i] {
+			read++
+		}
 	}
 	return hold, read, nil
 }
 
-// holds reports whether f has a row of theirs.
-func (x *erasing) holds(ctx context.Context, f lake.File) (bool, error) {
-	return holdsAny(ctx, x.k.opts.Lake, f, func(id event.RecipientID) bool { return x.cull.has(int64(id)) })
+// holds reports whether f has a row of one of the recipients, which are those of c.
+// Bounds of recipient_id exclude some files, rollups tell of most others, in a block
+// or two. A file without one is read: that column alone, which is sorted within an
+// email and takes about a byte a row.
+func (k *Keeper) holds(ctx context.Context, org event.OrgID, f lake.File, c *cull, recipients []event.RecipientID) (holds, read bool, err error) {
+	if !c.overlaps(&f) {
+		return false, false, nil
+	}
+	if told := k.opts.Removals.Told; told != nil {
+		if holds, known := told(org, f, recipients); known {
+			return holds, false, nil
+		}
+	}
+	holds, err = holdsAny(ctx, k.opts.Lake, f, c.holds)
+	return holds, true, err
 }
 
 func holdsAny(ctx context.Context, l *lake.Lake, f lake.File, wanted func(event.RecipientID) bool) (found bool, err error) {

@@ -91,7 +91,7 @@ func (x *erasing) orphans(ctx context.Context) (any, error) {
 		return nil, err
 	}
 	for _, o := range list {
-		holds, err := x.holds(ctx, o.File)
+		holds, err := holdsAny(ctx, x.k.opts.Lake, o.File, x.cull.holds)
 		if err != nil {
 			return nil, err
 		}
@@ -196,7 +196,7 @@ func (x *erasing) copies(ctx context.Context) (any, error) {
 // SearchFound says what the last search looked at; it found nothing.
 type SearchFound struct {
 	Files int `json:"files_searched"`
-	Read  int `json:"files_read"` // the others' bounds exclude all of them
+	Read  int `json:"files_read"` // of the others, bounds and rollups tell
 }
 
 // search looks for what is left: an event that was being recorded when the erasure

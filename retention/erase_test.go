@@ -13,6 +13,7 @@ import (
 	"mailwake/engine/blob"
 	"mailwake/engine/blob/blobtest"
 	"mailwake/engine/event"
+	"mailwake/engine/lake"
 	"mailwake/engine/problem"
 	"mailwake/engine/registry"
 )
@@ -89,6 +90,38 @@ func TestErase(t *testing.T) {
 			t.Error("a changed receipt passes:", err)
 		}
 	})
+}
+
+// TestEraseAsRollupsTell opens no file but those that rollups name, and those that
+// have none.
+func TestEraseAsRollupsTell(t *testing.T) {
+	for _, without := range []int{0, 1} {
+		b := newEstate(t, blob.Mem("m"))
+		o := b.org("acme")
+		who := b.fill(o, "annabel")
+		must(t, b.eng.Flush(t.Context(), o.ID))
+		table, err := b.lake.Table(t.Context(), o.Name)
+		must(t, err)
+		missing := table.Snapshot().Files()[:without]
+		asked := 0
+		b.keep.opts.Removals.Told = func(org event.OrgID, f lake.File, people []event.RecipientID) (holds, known bool) {
+			asked++
+			if slices.ContainsFunc(missing, func(m lake.File) bool { return m.Path == f.Path }) {
+				return false, false
+			}
+			holds, err := holdsAny(t.Context(), b.lake, f, func(r event.RecipientID) bool { return slices.Contains(people, r) })
+			must(t, err)
+			return holds, org == o.ID
+		}
+		e, err := b.keep.Erase(t.Context(), o.ID, registry.Whose{Person: who.ID}, registry.BySystem())
+		must(t, err)
+		b.gone(o, e, rowsOfOthers)
+		var rows RowsFound
+		must(t, json.Unmarshal(e.Steps[slices.IndexFunc(e.Steps, func(s registry.RemovalStep) bool { return s.Step == "rows" })].Found, &rows))
+		if asked < rows.Files || rows.Read != without || rows.Rewritten == 0 || rows.Erased != 5+2*5 {
+			t.Errorf("%d files without a rollup: %+v, asked %d times", without, rows, asked)
+		}
+	}
 }
 
 // other is what the store has of an organisation: keys and bytes.

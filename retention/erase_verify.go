@@ -29,9 +29,10 @@ type ErasureVerified struct {
 }
 
 // VerifyErasure searches everything again for what an erasure removed: rows of its
-// recipients in every data file, referred to or not, and records. With texts, such
-// as the address, which are kept nowhere, also every byte of the store, of texts in
-// data files, and of the server's own files. Problem: erasure_not_found.
+// recipients in every data file, referred to or not, their numbers among the bounds
+// of manifests and in rollups, and records. With texts, such as the address, which
+// are kept nowhere, also every byte of the store, decompressed, and of the server's
+// own files. Problem: erasure_not_found.
 func (k *Keeper) VerifyErasure(ctx context.Context, org event.OrgID, id registry.ErasureID, texts []string) (*ErasureVerified, error) {
 	o, err := k.org(org)
 	if err != nil {
@@ -97,7 +98,7 @@ func (v *verifying) blobs(ctx context.Context, o registry.Org) error {
 		found := false
 		if strings.HasSuffix(info.Key, ".parquet") {
 			found, err = v.parquet(ctx, lake.File{Path: info.Key, Bytes: info.Size})
-		} else if len(v.texts) > 0 {
+		} else {
 			found, err = v.blob(ctx, info.Key)
 		}
 		if err != nil {
@@ -140,21 +141,25 @@ func (v *verifying) parquet(ctx context.Context, f lake.File) (found bool, err e
 	}
 }
 
-// blob searches one that is no data file; table metadata is compressed.
+// blob searches one that is no data file; manifests and table metadata are compressed.
 func (v *verifying) blob(ctx context.Context, key string) (found bool, err error) {
 	body, err := v.k.opts.Removals.Store.Get(ctx, key, 0, -1)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
-	if !strings.HasSuffix(key, ".gz.metadata.json") {
+	switch {
+	case strings.HasSuffix(key, ".avro"):
+		return lake.SearchManifest(body, v.has, v.c.holds)
+	case strings.HasSuffix(key, ".gz.metadata.json"):
+		text, err := gzip.NewReader(body)
+		if err != nil {
+			return false, err
+		}
+		return v.stream(text)
+	default:
 		return v.stream(body)
 	}
-	text, err := gzip.NewReader(body)
-	if err != nil {
-		return false, err
-	}
-	return v.stream(text)
 }
 
 // rollups searches what queries keep of data files: numbers of recipients, encoded.
@@ -163,7 +168,7 @@ func (v *verifying) rollups(org event.OrgID) (err error) {
 	if search == nil {
 		return nil
 	}
-	n, holding, err := search(org, func(r event.RecipientID) bool { return v.c.has(int64(r)) })
+	n, holding, err := search(org, v.c.holds)
 	v.out.Rollups = n
 	for _, name := range holding {
 		v.found("rollup: " + name)
@@ -174,6 +179,9 @@ func (v *verifying) rollups(org event.OrgID) (err error) {
 // stream searches all of r, across the borders of what is read at a time.
 func (v *verifying) stream(r io.Reader) (bool, error) {
 	const part = 1 << 20
+	if len(v.texts) == 0 {
+		return false, nil
+	}
 	longest := 0
 	for _, t := range v.texts {
 		longest = max(longest, len(t))

@@ -62,8 +62,8 @@ func explained() map[string]string {
 	}
 }
 
-// Export returns everything held of a person. It reads the files whose bounds allow
-// for rows of theirs. Noting that somebody looked is the caller's. Problems: those
+// Export returns everything held of a person. It reads the files that have rows of
+// theirs. Noting that somebody looked is the caller's. Problems: those
 // of registry.Held.
 func (k *Keeper) Export(ctx context.Context, org event.OrgID, who registry.Whose) (*PersonExport, registry.Read, error) {
 	o, err := k.org(org)
@@ -90,10 +90,12 @@ func (k *Keeper) Export(ctx context.Context, org event.OrgID, who registry.Whose
 	defer k.opts.Lake.Pin(snapshot)()
 	c := (&Policy{Erased: recipients}).cull(k.opts.Now())
 	for _, f := range snapshot.Files() {
-		if c.overlaps(&f) {
-			if err := out.read(ctx, k.opts.Lake, f, c); err != nil {
-				return nil, note, err
-			}
+		holds, _, err := k.holds(ctx, org, f, c, recipients)
+		if err == nil && holds {
+			err = out.read(ctx, k.opts.Lake, f, c)
+		}
+		if err != nil {
+			return nil, note, err
 		}
 	}
 	return out, note, nil
@@ -101,9 +103,6 @@ func (k *Keeper) Export(ctx context.Context, org event.OrgID, who registry.Whose
 
 // read adds the rows of f that c marks.
 func (p *PersonExport) read(ctx context.Context, l *lake.Lake, f lake.File, c *cull) (err error) {
-	if holds, err := holdsAny(ctx, l, f, func(id event.RecipientID) bool { return c.has(int64(id)) }); err != nil || !holds {
-		return err
-	}
 	texts := lake.NewTexts()
 	r, err := l.Reader(ctx, f, texts)
 	if err != nil {

@@ -1,6 +1,8 @@
 package retention
 
 import (
+	"bytes"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -112,8 +114,21 @@ func TestVerifyErasure(t *testing.T) {
 	b := newEstate(t, blob.Mem("m"))
 	o := b.org("acme")
 	who := b.fill(o, "annabel")
+	manifests := func() map[string][]byte {
+		all := map[string][]byte{}
+		for _, key := range blobtest.Keys(t, b.store, "") {
+			if isManifest(key) {
+				all[key] = blobtest.Get(t, b.store, key)
+			}
+		}
+		return all
+	}
+	before := manifests()
 	e, err := b.keep.Erase(t.Context(), o.ID, registry.Whose{Person: who.ID}, registry.BySystem())
 	must(t, err)
+	for key := range manifests() {
+		delete(before, key)
+	}
 	verify := func(texts ...string) []string {
 		t.Helper()
 		v, err := b.keep.VerifyErasure(t.Context(), o.ID, e.ID, texts)
@@ -132,6 +147,19 @@ func TestVerifyErasure(t *testing.T) {
 	if found := verify("acme shared file 1"); len(found) != 1 || !strings.Contains(found[0], "attachments/") {
 		t.Errorf("a text in an attachment is not found: %q", found)
 	}
+	if found := verify("interactions/data"); !slices.ContainsFunc(found, isManifest) {
+		t.Errorf("a text in a manifest is not found: %q", found)
+	}
+	if found := verify("manifest_length"); !slices.ContainsFunc(found, func(f string) bool { return strings.Contains(f, "/snap-") }) {
+		t.Errorf("a text in the head of a list of manifests is not found: %q", found)
+	}
+	for key, old := range before {
+		must(t, b.store.Put(t.Context(), key, bytes.NewReader(old), false))
+	}
+	if found := verify(); len(found) == 0 || !isManifest(found[0]) {
+		t.Errorf("bounds of manifests from before are not found: %q", found)
+	}
+	must(t, b.store.Delete(t.Context(), slices.Collect(maps.Keys(before))...))
 	b.rolled = []event.RecipientID{e.Recipients[0]}
 	if found := verify(); !slices.Equal(found, []string{"rollup: kept"}) {
 		t.Errorf("a rollup with the person is not found: %q", found)
@@ -142,7 +170,7 @@ func TestVerifyErasure(t *testing.T) {
 	}
 	at := event.At(b.now) // as a restored backup would bring back
 	must(t, b.eng.Append(t.Context(), []event.Interaction{{Org: o.ID, OccurredAt: at, ReceivedAt: at, Kind: event.Open, Email: 1, Recipient: e.Recipients[0]}}))
-	if found := verify(); len(found) != 1 {
+	if found := verify(); len(found) != 2 || !strings.HasSuffix(found[0], ".parquet") || !isManifest(found[1]) {
 		t.Errorf("a row that came back is not found: %q", found)
 	}
 	b.now = b.now.Add(time.Hour)
@@ -150,4 +178,8 @@ func TestVerifyErasure(t *testing.T) {
 	if n := b.count(o.ID, func(id event.RecipientID) bool { return slices.Contains(e.Recipients, id) }); n != 0 {
 		t.Errorf("%d rows that came back are left", n)
 	}
+}
+
+func isManifest(key string) bool {
+	return strings.HasSuffix(key, ".avro") && !strings.Contains(key, "/snap-")
 }

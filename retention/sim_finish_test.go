@@ -51,6 +51,27 @@ func (w *world) finish() {
 	}
 	w.search()
 	w.searchErased(w.erased()...)
+	w.compareTold()
+}
+
+// compareTold holds what rollups say of who is in a data file against its rows.
+func (w *world) compareTold() {
+	n := w.nodes[0]
+	table, err := n.lake.Table(context.Background(), "acme")
+	must(w.t, err)
+	for _, f := range table.Snapshot().Files() {
+		for i := range people {
+			r := event.RecipientID(apart*i + 1)
+			told, known := n.db.Told(w.org, f, []event.RecipientID{r})
+			holds, err := holdsAny(context.Background(), n.lake, f, func(id event.RecipientID) bool { return id == r })
+			if must(w.t, err); known && told != holds {
+				w.t.Errorf("%s holds recipient %d: %v, its rollup says %v", f.Path, r, holds, told)
+			}
+			if known {
+				w.tally.told++
+			}
+		}
+	}
 }
 
 // end purges the organisation: at its date, not before, through faults and crashes,

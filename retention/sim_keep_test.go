@@ -149,7 +149,7 @@ func (w *world) removals(n *node) *Removals {
 		Forget: func(ctx context.Context, org event.OrgID) error {
 			return twist(ctx, func(ctx context.Context) error { return n.db.Forget(ctx, org) })
 		},
-		Rollups: n.db.SearchRollups, Tidy: n.db.Tidy,
+		Rollups: n.db.SearchRollups, Told: n.db.Told, Tidy: n.db.Tidy,
 	}
 }
 

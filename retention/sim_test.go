@@ -64,19 +64,19 @@ func TestSimulate(t *testing.T) {
 	close(next)
 	wg.Wait()
 	if !t.Failed() {
-		t.Logf("0 wrong: %d histories of %d steps, %d events, %d views compared, %d sweeps and %d that failed, %d rewrites, %d conflicts, %d crashes, %d rows left out, %d blobs deleted, %d erasures, %d purges",
-			seeds, total.steps, total.events, total.views, total.sweeps, total.failed, total.rewrites, total.conflicts, total.crashes, total.gone, total.deleted, total.erased, total.purged)
+		t.Logf("0 wrong: %d histories of %d steps, %d events, %d views compared, %d sweeps and %d that failed, %d rewrites, %d conflicts, %d crashes, %d rows left out, %d blobs deleted, %d erasures, %d purges, %d answers of rollups about who is in a file",
+			seeds, total.steps, total.events, total.views, total.sweeps, total.failed, total.rewrites, total.conflicts, total.crashes, total.gone, total.deleted, total.erased, total.purged, total.told)
 	}
 }
 
 type tally struct {
-	steps, events, views, sweeps, failed, crashes, gone, erased, purged int
-	rewrites, conflicts, deleted                                        int64
+	steps, events, views, sweeps, failed, crashes, gone, erased, purged, told int
+	rewrites, conflicts, deleted                                              int64
 }
 
 func (t *tally) add(o tally) {
 	t.steps, t.events, t.views, t.sweeps, t.failed = t.steps+o.steps, t.events+o.events, t.views+o.views, t.sweeps+o.sweeps, t.failed+o.failed
-	t.crashes, t.gone, t.erased, t.purged = t.crashes+o.crashes, t.gone+o.gone, t.erased+o.erased, t.purged+o.purged
+	t.crashes, t.gone, t.erased, t.purged, t.told = t.crashes+o.crashes, t.gone+o.gone, t.erased+o.erased, t.purged+o.purged, t.told+o.told
 	t.rewrites, t.conflicts, t.deleted = t.rewrites+o.rewrites, t.conflicts+o.conflicts, t.deleted+o.deleted
 }
 

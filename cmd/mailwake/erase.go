@@ -21,13 +21,14 @@ const receiptKeyFile = "receipt.key"
 
 // removals gives the Keeper what it needs to erase people and purge organisations.
 func (s *server) removals() (*retention.Removals, error) {
-	n, eng := s.stack.node, s.stack.engine
+	n, eng, db := s.stack.node, s.stack.engine, s.stack.query
 	signer, err := retention.OpenSigner(filepath.Join(s.store.Data, receiptKeyFile))
 	if err != nil {
 		return nil, err
 	}
 	return &retention.Removals{
-		Registry: n.registry, Store: n.store, Shred: eng.Shred, DropTail: eng.Drop, Flush: eng.Flush, Forget: s.stack.query.Forget, Tidy: s.stack.query.Tidy, Rollups: s.stack.query.SearchRollups,
+		Registry: n.registry, Store: n.store, Shred: eng.Shred, DropTail: eng.Drop, Flush: eng.Flush,
+		Forget: db.Forget, Tidy: db.Tidy, Rollups: db.SearchRollups, Told: db.Told,
 		Signer: signer, Dir: s.store.Data,
 	}, nil
 }

@@ -2,6 +2,26 @@ package rollup
 
 import "mailwake/engine/event"
 
+// Has reports whether the data file holds anything of one of the recipients, by
+// looking them up in its rollup in dir, which lists everybody of whom a data file has
+// a row. ErrDamaged or os.ErrNotExist if there is none that is whole, of this version,
+// and of source.
+func Has(dir string, source Source, recipients []event.RecipientID) (found bool, err error) {
+	f, err := Open(source.In(dir), source)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = f.Close() }() // was only read
+
+	var emails []event.EmailID
+	for _, r := range recipients {
+		if emails, err = f.emailsOf(emails[:0], r); err != nil || len(emails) > 0 {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
 // Holds reports whether the rollup at path has anything of a recipient who is
 // wanted: in any of its sections, whatever data file it is of. ErrDamaged or
 // os.ErrNotExist if there is none that is whole and of this version.

@@ -39,6 +39,14 @@ func TestHolds(t *testing.T) {
 			t.Errorf("recipient %d: %v, %v", r, got, err)
 		}
 	}
+	for r := range event.RecipientID(602) {
+		if got, err := Has(dir, source, []event.RecipientID{r, 1000}); err != nil || got != people[r] {
+			t.Errorf("recipient %d, looked up: %v, %v", r, got, err)
+		}
+	}
+	if _, err := Has(dir, Source{Path: source.Path, Bytes: 8}, nil); !errors.Is(err, ErrDamaged) {
+		t.Errorf("another file of that name: %v", err)
+	}
 	nobody := func(event.RecipientID) bool { return false }
 	if _, err := Holds(path+"x", nobody); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
@@ -55,6 +63,9 @@ func TestHolds(t *testing.T) {
 		}
 		if _, err := Holds(path, nobody); !errors.Is(err, ErrDamaged) {
 			t.Errorf("byte %d changed: %v", at, err)
+		}
+		if got, err := Has(dir, source, []event.RecipientID{599}); err == nil && !got {
+			t.Errorf("byte %d changed: somebody is not found", at)
 		}
 	}
 }
