@@ -171,18 +171,23 @@ func orElse(own, why []string) []string {
 }
 
 // tier takes the files, smallest first, that are merged together: as many as a
-// merge can hold in memory, and, while the month goes on, none that is larger than
-// all before it together, so that a row is in a larger file after each rewrite.
+// merge can hold in memory, and, while the month goes on, so many that the largest is
+// no larger than all the others together: a row is then in a file of twice the size
+// after each rewrite.
 func tier(files []lake.File, closed bool) []lake.File {
 	var memory, bytes int64
+	n := 1
 	for i, f := range files {
 		memory += min(f.Rows, lake.RowGroupRows) * lake.RowBytes
-		if memory > mergeBytes && i > 1 || !closed && i > 0 && f.Bytes > max(bytes, tinyBytes) {
-			return files[:i]
+		if memory > mergeBytes && i > 1 {
+			break
+		}
+		if closed || f.Bytes <= max(bytes, tinyBytes) {
+			n = i + 1
 		}
 		bytes += f.Bytes
 	}
-	return files
+	return files[:n]
 }
 
 // endOf is the first moment after the month.
