@@ -155,6 +155,7 @@ func (o *FreshOptions) probes() int {
 
 func (o *SoakOptions) setDefaults(cores int) error {
 	defaultTo(&o.Rate, 20_000)
+	defaultTo(&o.Recipients, 100_000) // a thousand per email
 	defaultTo(&o.Duration, 30*time.Minute)
 	defaultTo(&o.AskEvery, time.Second)
 	defaultTo(&o.SampleEvery, min(5*time.Second, max(o.Duration/20, time.Millisecond)))
