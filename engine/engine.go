@@ -93,6 +93,7 @@ type Engine struct {
 	mu struct {
 		sync.Mutex
 		delivered wal.LSN // last group handed over
+		contents  uint64  // numbers View.Content
 	}
 }
 

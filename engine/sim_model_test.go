@@ -145,6 +145,33 @@ func (w *world) checkView(n *node, org event.OrgID, v *engine.View) {
 		}
 	}
 	s.compare()
+	s.follows(v.Content())
+}
+
+// shown is what a View showed.
+type shown struct {
+	number uint64
+	seen   map[int64]bool
+}
+
+// follows holds the View against the one before it, if it says that only appended
+// events can be different.
+func (s *sighting) follows(number uint64) {
+	before := s.n.contents[s.org]
+	s.n.contents[s.org] = shown{number, s.seen}
+	if before.number != number {
+		return
+	}
+	for num := range before.seen {
+		if !s.seen[num] {
+			s.w.errorf("%v org %d has lost event %d and says that nothing has changed", s.n, s.org, num)
+		}
+	}
+	for num := range s.seen {
+		if f := s.w.model.facts[num]; !before.seen[num] && f != nil && f.call.node != s.n {
+			s.w.errorf("%v org %d has got event %d of %v and says that nothing has changed", s.n, s.org, num, f.call.node)
+		}
+	}
 }
 
 // compare looks for what is missing, and for calls that are there in part.

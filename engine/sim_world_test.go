@@ -62,6 +62,7 @@ type node struct {
 	untrimmed bool
 	views     []heldView
 	tails     map[event.OrgID]event.Position // start of the tail, which never moves back
+	contents  map[event.OrgID]shown        // of the last View
 }
 
 type heldView struct {
@@ -149,6 +150,7 @@ func (n *node) tryOpen() error {
 		return err
 	}
 	n.lake, n.eng, n.stopped, n.untrimmed, n.tails = l, e, false, false, map[event.OrgID]event.Position{}
+	n.contents = map[event.OrgID]shown{}
 	return nil
 }
 

@@ -28,6 +28,9 @@ type tail struct {
 	bytes  int64
 	from   event.Position // rows before it are in the table
 	oldest time.Time      // when the tail was last empty and got a row
+
+	snapshot *lake.Snapshot // that it was dropped by; nil: none
+	content  uint64         // see View.Content
 }
 
 // chunk is a run of entries: position (8 bytes, little endian), uvarint length,
@@ -59,6 +62,22 @@ func (t *tail) append(p event.Position, row []byte) {
 	c.rows++
 	t.rows++
 	t.bytes += int64(len(c.data) - before)
+}
+
+// follow forgets the rows that s has, and reports whether these are all that s has
+// more than the snapshot before.
+func (t *tail) follow(s *lake.Snapshot, node string) (same bool) {
+	before, rows := t.snapshot, t.rows
+	if s == before {
+		return true
+	}
+	t.snapshot = s
+	t.dropTo(s.Mark(node))
+	if before == nil {
+		return false
+	}
+	added, only := s.Flushed(before, node)
+	return only && added == int64(rows-t.rows)
 }
 
 // dropTo forgets the rows of groups up to mark.

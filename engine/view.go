@@ -24,6 +24,7 @@ type View struct {
 	releases []func()
 	chunks   []chunk
 	from, to event.Position
+	content  uint64
 }
 
 // View takes a view of org. It reads the catalog for commits of other nodes and
@@ -75,9 +76,12 @@ func (e *Engine) capture(t *tail) *View {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := t.table.Snapshot()
-	t.dropTo(s.Mark(e.node))
+	if !t.follow(s, e.node) {
+		e.mu.contents++
+		t.content = e.mu.contents
+	}
 	return &View{
-		org: t.org, node: e.opts.Node, snapshot: s,
+		org: t.org, node: e.opts.Node, snapshot: s, content: t.content,
 		chunks: slices.Clone(t.chunks), from: t.from, to: event.PositionOf(uint64(e.mu.delivered)+1, 0),
 	}
 }
@@ -93,6 +97,11 @@ func (v *View) SnapshotID() int64 { return v.snapshot.ID() }
 
 // Tail returns the positions that the tail covers: from ≤ p < to.
 func (v *View) Tail() (from, to event.Position) { return v.from, v.to }
+
+// Content is the same for two Views of an Engine if the later one has the events of the
+// earlier one and those appended since, no others: whatever has left the tail is in
+// files as it was, and nothing else has happened to the files.
+func (v *View) Content() uint64 { return v.content }
 
 // Rows yields the tail's events at or after from, in log order, with their ids
 // set. The Interaction is reused from step to step; its texts are valid as long

@@ -251,7 +251,7 @@ func (db *DB) store(org event.OrgID) (*store, error) {
 	}
 	s, ok := db.mu.stores[org]
 	if !ok {
-		s = newStore(org, &db.opts)
+		s = newStore(org, &db.opts, &db.runs)
 		db.mu.stores[org] = s
 	}
 	return s, nil

@@ -88,14 +88,14 @@ func TestIncoming(t *testing.T) {
 		held := slices.Clone(o.files)
 		path := w.merged(nobody)
 		after := o.files
-		o.files = held // not yet
+		o.replace(held) // not yet
 		w.made(dir, path)
 		if err := os.Chtimes(rollup.Source{Path: path}.In(dir), long, long); err != nil {
 			t.Fatal(err)
 		}
-		o.files = held[:1]
+		o.replace(held[:1])
 		same("another file went before the commit")
-		o.files = after
+		o.replace(after)
 		return path
 	})
 	same("committed")

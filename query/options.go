@@ -19,6 +19,10 @@ type View interface {
 	// Files returns local paths of the snapshot's Parquet files; may be empty.
 	Files() []string
 	SnapshotID() int64
+	// Content is the same for two Views of an organisation if the later one has the
+	// events of the earlier one and those that were appended since, no others: what has
+	// left the tail is in files as it was, and nothing else has happened to these.
+	Content() uint64
 	// Tail returns the positions of the events outside the files: from ≤ p < to.
 	// From one View of an organisation to the next neither moves back.
 	Tail() (from, to event.Position)

@@ -56,13 +56,13 @@ func TestRollupsAreMadeBehind(t *testing.T) {
 		}
 		w.with.readyAll(t.Context())
 	}
-	step("no rollup", waits{0, 1e6}, false)
-	step("made", waits{0, 0}, true)
+	step("no rollup", waits{makeBytes: 0, loadRows: 1e6}, false)
+	step("made", waits{makeBytes: 0, loadRows: 0}, true)
 	if err := s.reset(); err != nil {
 		t.Fatal(err)
 	}
-	step("not loaded", waits{0, 299}, false)
-	step("loaded", waits{0, 299}, true)
+	step("not loaded", waits{makeBytes: 0, loadRows: 299}, false)
+	step("loaded", waits{makeBytes: 0, loadRows: 299}, true)
 	if err := s.reset(); err != nil {
 		t.Fatal(err)
 	}
@@ -77,9 +77,9 @@ func TestRollupsAreMadeBehind(t *testing.T) {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	step("damaged", waits{0, 0}, false)
-	step("damage was found", waits{0, 0}, false)
-	step("made anew", waits{0, 0}, true)
+	step("damaged", waits{makeBytes: 0, loadRows: 0}, false)
+	step("damage was found", waits{makeBytes: 0, loadRows: 0}, false)
+	step("made anew", waits{makeBytes: 0, loadRows: 0}, true)
 	if told != 1 {
 		t.Errorf("damage was told %d times", told)
 	}

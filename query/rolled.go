@@ -89,7 +89,11 @@ func (s *store) roll(ctx context.Context, l *lease, q *question) (*Result, error
 	if r.limit() > maxRolledRows {
 		return nil, nil
 	}
-	err := s.rolled(ctx, l.view, &l.rules, func(state *rollup.State) error {
+	flushed := takeAll
+	if s.runs.Load() {
+		flushed = takeNone
+	}
+	err := s.rolled(ctx, l.view, &l.rules, flushed, func(state *rollup.State) error {
 		r.state, r.rows = state, nil
 		return q.rolled.rows(r)
 	})

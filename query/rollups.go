@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +27,7 @@ type rollups struct {
 	open   map[string]*rollup.File
 	state  *rollup.State  // nil: to be made anew
 	to     event.Position // tail rows before it are in state
+	holds  uint64         // View.Content of what state stands on
 	swept  bool           // nothing is left of earlier processes
 	coming int            // see DB.Incoming
 	long   bool           // it was said that the tail is too long
@@ -43,11 +45,15 @@ const (
 
 // waits are up to how large data files without rollups may be, and how many events
 // those of a new state, for a query to do it with the turn. Run does what takes
-// longer, without.
-type waits struct{ makeBytes, loadRows int64 }
+// longer, without. absorb is how many pairs Run absorbs before it lets others go first.
+type waits struct {
+	makeBytes, loadRows int64
+	absorb              int
+}
 
-// someTenths of a second are what queries wait for.
-var someTenths = waits{4 << 20, 500_000}
+// someTenths of a second are what queries wait for, and of a millisecond each time that
+// Run absorbs something.
+var someTenths = waits{4 << 20, 500_000, 200}
 
 // errNoRollup says that KPIs must read events for now.
 var errNoRollup = errors.New("no rollup")
@@ -60,9 +66,9 @@ var errLongTail = fmt.Errorf("%w: the tail has more than %d pairs of email and r
 
 // rolled runs ask on the state, brought up to view. Rollups that are missing or
 // found damaged are made anew. errNoRollup, or what kept them from being used.
-func (s *store) rolled(ctx context.Context, view View, rules *Rules, ask func(*rollup.State) error) error {
+func (s *store) rolled(ctx context.Context, view View, rules *Rules, flushed taking, ask func(*rollup.State) error) error {
 	for try := 1; ; try++ {
-		err := s.follow(ctx, view, rules)
+		err := s.follow(ctx, view, rules, flushed)
 		if err == nil {
 			err = ask(s.rollups.state)
 		}
@@ -79,13 +85,28 @@ func (s *store) rolled(ctx context.Context, view View, rules *Rules, ask func(*r
 	}
 }
 
+// taking says what becomes of files that only have what was in the tail, of which the
+// state counts everything already.
+type taking int
+
+const (
+	takeAll   taking = iota // they are taken in
+	takeNone                // the state stays on the tail that they were; Run takes them in
+	takeBegin               // they are adopted; absorbing the tail that they were comes later
+)
+
 // follow brings the state up to view.
-func (s *store) follow(ctx context.Context, view View, rules *Rules) (err error) {
+func (s *store) follow(ctx context.Context, view View, rules *Rules, flushed taking) (err error) {
 	r := &s.rollups
 	if r.dir == "" {
 		return errNoRollup
 	}
 	b := s.basis(view, rules)
+	same := r.follows(view, b)
+	if same && flushed == takeNone {
+		b.Files, b.Tail = r.state.Files(), r.state.Basis().Tail
+		return r.bring(b, view)
+	}
 	if b.Files, err = s.filesOf(ctx, view.Files()); err != nil {
 		return err
 	}
@@ -99,22 +120,38 @@ func (s *store) follow(ctx context.Context, view View, rules *Rules) (err error)
 		}
 		r.state = rollup.NewState()
 	}
-	defer func() {
-		if err != nil && !errors.Is(err, errNoRollup) {
+	if same && r.state.Adopt(b) && flushed == takeAll {
+		if _, err := r.state.Absorb(math.MaxInt); err != nil {
 			r.state = nil
+			return err
 		}
-	}()
+	}
+	if err := r.bring(b, view); err != nil {
+		return err
+	}
+	r.holds = view.Content()
+	return r.closeOthers(b.Files)
+}
+
+// follows reports whether all that view has beyond the state is appended rows, wherever
+// the tail begins now.
+func (r *rollups) follows(view View, b rollup.Basis) bool {
+	return r.state != nil && r.holds == view.Content() && b.Tail <= r.to && b.Oldest == r.state.Basis().Oldest
+}
+
+// bring makes the state stand on b, and adds the tail's new rows.
+func (r *rollups) bring(b rollup.Basis, view View) error {
 	kept, err := r.state.Refresh(b)
-	if err != nil {
-		return err
+	if err == nil {
+		if !kept {
+			r.to = b.Tail
+		}
+		err = r.addTail(view)
 	}
-	if !kept {
-		r.to = b.Tail
+	if err != nil && !errors.Is(err, errNoRollup) {
+		r.state = nil
 	}
-	if err := r.closeOthers(b.Files); err != nil {
-		return err
-	}
-	return r.addTail(view)
+	return err
 }
 
 // basis is what a state over view stands on, but for the files.

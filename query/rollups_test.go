@@ -38,7 +38,7 @@ func TestRollupsChangeNothing(t *testing.T) {
 					t.Fatalf("%d rollups of %d files after %v", n, files, steps)
 				}
 				s, err := w.with.store(1)
-				if err != nil || s.rollups.state == nil || len(s.rollups.open) != len(w.world.org(1).files) {
+				if err != nil || s.rollups.state == nil || len(s.rollups.open) != len(w.world.org(1).files) && !w.with.runs.Load() {
 					t.Fatalf("rollups were not used after %v", steps)
 				}
 			}

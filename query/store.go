@@ -33,6 +33,7 @@ type store struct {
 
 	known *known        // nil where no rollups are kept
 	asked *atomic.Int64 // when a KPI was asked for last, in Unix seconds
+	runs  *atomic.Bool  // DB.Run does
 
 	rollups rollups
 	news    *news            // of rollups
@@ -68,8 +69,8 @@ type hotPart struct {
 	reported bool // it holds events that others reported
 }
 
-func newStore(org event.OrgID, o *Options) *store {
-	s := &store{org: org, opts: o, turn: make(chan struct{}, 1), rollups: rollups{dir: o.rollupDir(org), make: new(singleflight.Group), most: someTenths}, asked: new(atomic.Int64), news: new(news)}
+func newStore(org event.OrgID, o *Options, runs *atomic.Bool) *store {
+	s := &store{org: org, opts: o, turn: make(chan struct{}, 1), rollups: rollups{dir: o.rollupDir(org), make: new(singleflight.Group), most: someTenths}, asked: new(atomic.Int64), runs: runs, news: new(news)}
 	s.forget()
 	return s
 }
@@ -197,7 +198,7 @@ func (s *store) reset() error {
 	if s.duck != nil {
 		errs = append(errs, s.duck.Close())
 	}
-	*s = store{org: s.org, opts: s.opts, turn: s.turn, serial: s.serial, rollups: s.rollups, asked: s.asked, news: s.news}
+	*s = store{org: s.org, opts: s.opts, turn: s.turn, serial: s.serial, rollups: s.rollups, asked: s.asked, runs: s.runs, news: s.news}
 	s.forget()
 	return errors.Join(errs...)
 }

@@ -50,13 +50,16 @@ func newTwins(t *testing.T, seed uint64) *twins {
 // step changes something that rollups depend on.
 func (w *twins) step() string {
 	o := w.world.org(1)
-	switch w.r.IntN(12) {
+	switch w.r.IntN(15) {
 	case 0, 1, 2:
 		n := min(len(w.coming), w.r.IntN(150))
 		w.world.add(1, w.coming[:n]...)
 		w.coming = w.coming[n:]
 		return "append"
 	case 3:
+		if w.r.IntN(4) == 0 {
+			return w.foreign()
+		}
 		w.flush(w.r.IntN(len(o.tail) + 1))
 		return "flush"
 	case 4:
@@ -81,6 +84,15 @@ func (w *twins) step() string {
 		return "a recipient becomes known"
 	case 10:
 		return w.changeEmail()
+	case 11:
+		runs := !w.with.runs.Load()
+		w.with.runs.Store(runs)
+		return fmt.Sprintf("Run runs is %v", runs)
+	case 12:
+		w.with.readyAll(w.t.Context())
+		return "made ready"
+	case 13:
+		return w.begin()
 	}
 	if w.r.IntN(2) == 0 {
 		if err := w.with.Forget(w.t.Context(), 1); err != nil {
@@ -172,10 +184,10 @@ func (w *twins) compact(gone func(event.Interaction) bool) {
 			w.damage()
 		case 1:
 			after := w.world.org(1).files
-			w.world.org(1).files = slices.DeleteFunc(before, func(f string) bool { return !slices.Contains(after, f) })
+			w.world.org(1).replace(slices.DeleteFunc(before, func(f string) bool { return !slices.Contains(after, f) }))
 			res, err := w.with.KPI(w.t.Context(), w.question()) // as if only the old files had gone
 			rowsOf(w.t, res, err)
-			w.world.org(1).files = after
+			w.world.org(1).replace(after)
 		}
 		return path
 	})
@@ -195,7 +207,7 @@ func (w *twins) merged(gone func(event.Interaction) bool) string {
 		rows = append(rows, w.rows[path]...)
 		delete(w.rows, path)
 	}
-	o.files = kept
+	o.replace(kept)
 	if rows = slices.DeleteFunc(rows, gone); len(rows) == 0 {
 		return ""
 	}
@@ -209,7 +221,7 @@ func (w *twins) merged(gone func(event.Interaction) bool) string {
 		w.t.Fatal(err)
 	}
 	w.rows[path] = rows
-	o.files = append(slices.Clip(o.files), path)
+	o.replace(append(slices.Clip(o.files), path))
 	return path
 }
 

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"mailwake/engine/event"
@@ -48,7 +49,7 @@ func newPersonEngine(ctx context.Context, setup workerSetup, files *net.UnixConn
 		TempDir: setup.Dir, Threads: setup.Threads, MemoryLimit: setup.Memory,
 	}
 	o.setDefaults()
-	e.store = newStore(setup.Org, o)
+	e.store = newStore(setup.Org, o, new(atomic.Bool))
 	if err := e.store.open(ctx); err != nil {
 		return nil, err
 	}
@@ -135,6 +136,7 @@ type fedView struct {
 func (v *fedView) Files() []string                 { return v.files }
 func (v *fedView) SnapshotID() int64               { return v.order.Snapshot }
 func (v *fedView) Tail() (from, to event.Position) { return v.order.From, v.order.To }
+func (v *fedView) Content() uint64                 { return 0 } // no rollups are kept here
 func (v *fedView) Close()                          {}
 
 func (v *fedView) Rows(from event.Position) iter.Seq2[event.Position, *event.Interaction] {

@@ -35,6 +35,7 @@ type fakeOrg struct {
 	files    []string
 	from, to event.Position
 	flushed  int
+	content  uint64 // changes when files do in another way than by a flush
 	rules    Rules
 	failing  error // what the next catalog read ends with, after its first row
 
@@ -43,6 +44,12 @@ type fakeOrg struct {
 	links      []registry.Link
 	sentTo     []registry.EmailRecipient
 	attached   []registry.AttachmentOfEmail
+}
+
+// replace lets the organisation have other files, whatever is in them.
+func (o *fakeOrg) replace(files []string) {
+	o.files = files
+	o.content++
 }
 
 type entry struct {
@@ -164,6 +171,7 @@ type fakeView struct {
 	tail     []entry
 	files    []string
 	from, to event.Position
+	content  uint64
 	closed   bool
 }
 
@@ -174,12 +182,13 @@ func (w *world) View(ctx context.Context, id event.OrgID) (View, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	o := w.org(id)
-	return &fakeView{tail: slices.Clip(o.tail), files: slices.Clip(o.files), from: o.from, to: o.to}, nil
+	return &fakeView{tail: slices.Clip(o.tail), files: slices.Clip(o.files), from: o.from, to: o.to, content: o.content}, nil
 }
 
 func (v *fakeView) Files() []string                 { return v.files }
 func (v *fakeView) SnapshotID() int64               { return int64(len(v.files)) }
 func (v *fakeView) Tail() (from, to event.Position) { return v.from, v.to }
+func (v *fakeView) Content() uint64                 { return v.content }
 func (v *fakeView) Close()                          { v.closed = true }
 func (v *fakeView) Rows(from event.Position) iter.Seq2[event.Position, *event.Interaction] {
 	return func(yield func(event.Position, *event.Interaction) bool) {

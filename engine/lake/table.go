@@ -66,6 +66,32 @@ func (s *Snapshot) Rows() int64 { return s.rows }
 // Mark is how far the log of node is in the table; 0 when nothing of it is.
 func (s *Snapshot) Mark(node string) uint64 { return s.marks[node] }
 
+// Flushed returns how many rows flushes of node have added since before, and whether
+// nothing else has changed.
+func (s *Snapshot) Flushed(before *Snapshot, node string) (rows int64, only bool) {
+	if len(s.files) < len(before.files) {
+		return 0, false
+	}
+	for i := range before.files { // commits of this process keep their order
+		if s.files[i].Path != before.files[i].Path {
+			return 0, false
+		}
+	}
+	for other, mark := range s.marks {
+		if other != node && mark != before.marks[other] {
+			return 0, false
+		}
+	}
+	for i := range s.files[len(before.files):] {
+		f := &s.files[len(before.files)+i]
+		if f.Rules != 0 { // rewritten meanwhile
+			return 0, false
+		}
+		rows += f.Rows
+	}
+	return rows, true
+}
+
 // lock waits for its turn to replace current; the caller calls unlock.
 func (t *Table) lock(ctx context.Context) (unlock func(), err error) {
 	select {

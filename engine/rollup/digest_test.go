@@ -33,6 +33,7 @@ func TestMergesAreTaken(t *testing.T) {
 	merge := func(rows []Event, same bool) {
 		t.Helper()
 		clear(h.files)
+		h.pure = false
 		h.write(rows)
 		kept := h.added
 		h.refresh()

@@ -29,14 +29,20 @@ func (s *State) few(more []*File) bool {
 	return added > 0 && added <= (added+all)/s.growth
 }
 
-// grow makes the State stand on next without the tail: the pairs of the files that
-// it has more are counted with what these add. What the tail knows of a pair need
-// not be looked up: it is mostly the tail that has become a file.
+// grow makes the State stand on next, with the tail if that begins where it did: the
+// pairs of the files that it has more are counted with what these add. What the tail
+// knows of a pair need not be looked up.
 func (s *State) grow(next *generation, more []*File) error {
 	s.changed = s.changed[:0]
-	s.keepTallies(next)
-	s.undo()
-	s.remember()
+	if next.Tail != s.gen.Tail { // nobody knows which of the files are of the tail
+		s.tallies.drop()
+		s.undo()
+		s.remember()
+		s.hot.clear()
+	}
+	if err := s.retally(0); err != nil {
+		return err
+	}
 	for _, f := range more {
 		if len(f.pairs.blocks) > 0 {
 			if err := s.enlargeAll(f); err != nil {
@@ -78,44 +84,67 @@ func (s *State) enlargeAll(f *File) error {
 			return f.wrap(err)
 		}
 		k := st.head
-		h, ok := s.known[k]
-		if !ok {
-			h = &read
-			if err := s.gen.read(k, h); err != nil {
-				return err
+		h, hot := s.hot.pairs[k]
+		if !hot {
+			known := false
+			if h, known = s.known[k]; !known {
+				h = &read
+				if err := s.gen.read(k, h); err != nil {
+					return err
+				}
+				h.cold = h.extent()
 			}
-			h.cold = h.extent()
+			h.pair = s.pairOf(k, h, h.cold)
 		}
-		h.own = append(h.own, st.facts...)
-		if err := s.enlarge(k, h); err != nil {
+		if err := s.enlarge(k, h, hot, st.facts); err != nil {
 			return err
 		}
-		h.cold = h.extent()
 		s.yield()
 	}
 	return nil
 }
 
-// enlarge counts all of the pair where what is cold of it was counted.
-func (s *State) enlarge(k key, h *hotPair) error {
+// enlarge counts facts that a file has of the pair, and that were not in the tail.
+func (s *State) enlarge(k key, h *hotPair, hot bool, facts []Fact) error {
+	was, to := h.extent(), extent{h.cold.own + len(facts), h.cold.told}
+	for _, t := range s.tallies.by {
+		t.count(-1, k, s.factsOf(k, h, was))
+	}
+	h.own = slices.Insert(h.own, h.cold.own, facts...)
+	for _, t := range s.tallies.by {
+		t.count(1, k, s.factsOf(k, h, h.extent()))
+	}
+	before := h.pair
+	h.pair = s.pairOf(k, h, h.extent())
+	if hot || s.hot.live[k.email] != nil {
+		s.replace(k, &before, &h.pair)
+	} else {
+		s.person(k.recipient).change(s, &before, &h.pair)
+	}
+	return s.cool(k, h, to)
+}
+
+// cool counts so much of the pair as of files.
+func (s *State) cool(k key, h *hotPair, to extent) error {
 	i, err := s.place(k.email)
 	if err != nil {
 		return err
 	}
-	for _, t := range s.tallies.by {
-		t.count(-1, k, s.factsOf(k, h, h.cold))
-		t.count(1, k, s.factsOf(k, h, h.extent()))
+	before := s.pairOf(k, h, h.cold)
+	h.cold = to
+	after := s.pairOf(k, h, h.cold)
+	email := &s.sums[i].Sums
+	s.sent -= int64(bit(email.Sent > 0))
+	for _, sums := range []*Sums{email, &s.total} {
+		if !before.Empty() {
+			sums.remove(&before)
+		}
+		if !after.Empty() {
+			sums.Count(&after)
+		}
 	}
-	before, after := s.pairOf(k, h, h.cold), s.pairOf(k, h, h.extent())
-	sums := &s.sums[i].Sums
-	if !before.Empty() {
-		sums.remove(&before)
-	}
-	if !after.Empty() {
-		sums.Count(&after)
-	}
+	s.sent += int64(bit(email.Sent > 0))
 	who := s.person(k.recipient)
-	who.change(s, &before, &after)
 	who.last = max(who.last, after.lastActive())
 	return nil
 }

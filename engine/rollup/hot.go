@@ -14,7 +14,8 @@ type hot struct {
 	people  map[event.EmailID][]event.RecipientID
 	live    map[event.EmailID]*Sums
 	last    map[event.RecipientID]event.Micros
-	touched []touch // an entry per event
+	touched []touch // an entry per event that not every Tally has
+	events  int
 	// skewed are emails for which a report replaced an earlier one that says something
 	// else. Their sums may have lost what cannot be taken back: they are made anew.
 	skewed       map[event.EmailID]bool
@@ -24,10 +25,11 @@ type hot struct {
 
 // hotPair is a pair with the tail. Lists only grow.
 type hotPair struct {
-	own  []Fact
-	told []report
-	cold extent // what of them the files have
-	pair Pair   // what may be shown
+	own   []Fact
+	told  []report
+	cold  extent // what of them is counted as of files
+	pair  Pair   // what may be shown
+	place int    // in people of its email
 }
 
 // extent is how much of the lists of a hotPair is meant.
@@ -35,10 +37,10 @@ type extent struct{ own, told int }
 
 func (h *hotPair) extent() extent { return extent{len(h.own), len(h.told)} }
 
-// touch says that a pair got an event, and what it had before.
+// touch says that a pair got an event, and what it had before and then.
 type touch struct {
 	key
-	before extent
+	before, after extent
 }
 
 func (h *hot) clear() {
@@ -50,7 +52,36 @@ func (h *hot) clear() {
 func (s *State) HotPairs() int { return len(s.hot.pairs) }
 
 // HotEvents returns how many events the tail has.
-func (s *State) HotEvents() int { return len(s.hot.touched) }
+func (s *State) HotEvents() int { return s.hot.events }
+
+// put takes in a pair that the tail touches for the first time.
+func (h *hot) put(k key, p *hotPair) {
+	h.pairs[k] = p
+	h.emails[k.recipient] = append(h.emails[k.recipient], k.email)
+	p.place = len(h.people[k.email])
+	h.people[k.email] = append(h.people[k.email], k.recipient)
+}
+
+// drop takes out a pair of which the files have everything.
+func (h *hot) drop(k key, p *hotPair) {
+	delete(h.pairs, k)
+	people := h.people[k.email]
+	last := len(people) - 1
+	if people[p.place] = people[last]; p.place != last {
+		h.pairs[key{k.email, people[last]}].place = p.place
+	}
+	if h.people[k.email] = people[:last]; last == 0 {
+		delete(h.people, k.email)
+		delete(h.live, k.email)
+	}
+	emails := h.emails[k.recipient]
+	if emails = slices.DeleteFunc(emails, func(e event.EmailID) bool { return e == k.email }); len(emails) > 0 {
+		h.emails[k.recipient] = emails
+		return
+	}
+	delete(h.emails, k.recipient)
+	delete(h.last, k.recipient)
+}
 
 // Add counts an event of the tail.
 func (s *State) Add(e *Event) error {
@@ -70,11 +101,9 @@ func (s *State) Add(e *Event) error {
 			}
 		}
 		s.yield()
-		s.hot.pairs[k] = h
-		s.hot.emails[k.recipient] = append(s.hot.emails[k.recipient], k.email)
-		s.hot.people[k.email] = append(s.hot.people[k.email], k.recipient)
+		s.hot.put(k, h)
 	}
-	s.hot.touched = append(s.hot.touched, touch{k, h.extent()})
+	had := h.extent()
 	fact, before := Fact{e.At, s.shapes.id(&e.Shape), e.Component}, h.pair
 	if e.ID >= 0 {
 		h.own = append(h.own, fact)
@@ -90,6 +119,9 @@ func (s *State) Add(e *Event) error {
 		}
 		h.told = append(h.told, report{k, e.ID, e.Received, fact})
 		h.pair = s.pairOf(k, h, h.extent())
+	}
+	if s.hot.events++; len(s.tallies.by) > 0 {
+		s.hot.touched = append(s.hot.touched, touch{k, had, h.extent()})
 	}
 	s.replace(k, &before, &h.pair)
 	return nil

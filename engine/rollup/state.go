@@ -31,7 +31,8 @@ type State struct {
 
 	hot     hot
 	known   map[key]*hotPair // what the files have of pairs that were in the tail before these files
-	worked  int              // see yield
+	arrived arrived
+	worked  int // see yield
 	tallies tallies
 	growth  int64 // files with at most one of so many rows of all are added pair by pair
 }
@@ -70,6 +71,9 @@ func (s *State) yield() {
 // Files returns the files that the State stands on.
 func (s *State) Files() []*File { return s.gen.Files }
 
+// Basis returns what the State stands on.
+func (s *State) Basis() Basis { return s.gen.Basis }
+
 // Basis is what a State stands on.
 type Basis struct {
 	Files   []*File
@@ -81,21 +85,28 @@ type Basis struct {
 // Refresh makes the State stand on b. What the tail had is to be added anew unless
 // kept. Files that b does not name any more can be closed.
 func (s *State) Refresh(b Basis) (kept bool, err error) {
+	same := func() bool {
+		return b.Tail == s.gen.Tail && b.Oldest == s.gen.Oldest && slices.Equal(b.Files, s.gen.Files)
+	}
+	if same() && b.Consent.same(&s.gen.Consent) {
+		return true, nil
+	}
 	for _, f := range b.Files {
 		f.number(s.shapes)
 	}
+	if _, err := s.Absorb(math.MaxInt); err != nil {
+		return false, err
+	}
 	s.merged(b.Files)
-	kept = b.Tail == s.gen.Tail && b.Oldest == s.gen.Oldest && slices.Equal(b.Files, s.gen.Files)
-	if kept && b.Consent.same(&s.gen.Consent) {
+	if kept = same(); kept && b.Consent.same(&s.gen.Consent) {
 		return true, nil
 	}
 	next := generation{Basis: b, shapes: s.shapes}
 	if more := s.gen.more(&next); s.few(more) {
-		err = s.grow(&next, more)
-	} else {
-		err = s.recount(&next)
+		kept = b.Tail == s.gen.Tail
+		return kept, s.grow(&next, more)
 	}
-	if err != nil {
+	if err := s.recount(&next, kept); err != nil {
 		return false, err
 	}
 	s.addUp()
@@ -109,13 +120,17 @@ func (s *State) Refresh(b Basis) (kept bool, err error) {
 
 // recount makes the State stand on next without the tail: the emails that are
 // stale are taken back and counted anew.
-func (s *State) recount(next *generation) error {
+func (s *State) recount(next *generation, kept bool) error {
 	stale, few := s.stale(next)
-	s.keepTallies(next)
+	if !kept || !few || s.hot.skews > 0 {
+		s.tallies.drop()
+	}
+	if err := s.retally(-1); err != nil {
+		return err
+	}
 	s.undo()
 	s.known = nil
 	if !few || len(stale) > len(s.sums)/2 { // adding all anew reads less
-		s.tallies.drop()
 		stale = emailsOf(next.Files)
 		s.places, s.sums, s.people = map[event.EmailID]int32{}, nil, nil
 		s.shown, s.reached, s.dirty = 0, 0, nil
@@ -126,7 +141,10 @@ func (s *State) recount(next *generation) error {
 	if err := s.each(&s.gen, stale, s.put); err != nil {
 		return err
 	}
-	return s.recall()
+	if err := s.recall(); err != nil {
+		return err
+	}
+	return s.retally(1)
 }
 
 // each calls do for what g may show of each pair of the emails.
@@ -165,9 +183,6 @@ func (s *State) place(email event.EmailID) (int32, error) {
 }
 
 func (s *State) takeBack(sums *emailSums, r event.RecipientID, facts []Fact) {
-	for _, t := range s.tallies.by {
-		t.count(-1, key{sums.email, r}, facts)
-	}
 	p := s.shapes.pair(facts)
 	sums.Sums = NewSums()
 	s.person(r).change(s, &p, nil)
@@ -178,9 +193,6 @@ func (s *State) takeBack(sums *emailSums, r event.RecipientID, facts []Fact) {
 }
 
 func (s *State) put(sums *emailSums, r event.RecipientID, facts []Fact) {
-	for _, t := range s.tallies.by {
-		t.count(1, key{sums.email, r}, facts)
-	}
 	p := s.shapes.pair(facts)
 	sums.Count(&p)
 	who := s.person(r)

@@ -3,6 +3,7 @@ package rollup
 import (
 	"errors"
 	"maps"
+	"math"
 	"slices"
 
 	"mailwake/engine/event"
@@ -44,12 +45,12 @@ func (s *State) Tally(name string, c Counting) (t *Tally, err error) {
 	}()
 	if t = ts.by[name]; t == nil || t.skews != s.hot.skews || t.Edition != c.Edition {
 		delete(ts.by, name)
-		if t, err = s.newTally(c, s.hot.skews > 0); err != nil {
+		if t, err = s.newTally(c); err != nil {
 			return nil, err
 		}
 	}
-	if s.bring(t); t.moved {
-		if t, err = s.newTally(c, true); err != nil {
+	if s.bring(t, len(s.hot.touched)); t.moved {
+		if t, err = s.newTally(c); err != nil {
 			return nil, err
 		}
 	}
@@ -79,29 +80,17 @@ func (ts *tallies) limit(last *Tally) {
 	}
 }
 
-// newTally counts the files, or with the tail. What the tail replaced or moved must
-// not have been counted before.
-func (s *State) newTally(c Counting, whole bool) (*Tally, error) {
-	t := &Tally{Counting: c, whole: whole, places: map[int64]int32{}, skews: s.hot.skews, most: s.tallies.most}
+// newTally counts all as it is now.
+func (s *State) newTally(c Counting) (*Tally, error) {
+	t := &Tally{Counting: c, places: map[int64]int32{}, skews: s.hot.skews, most: s.tallies.most, upTo: len(s.hot.touched)}
 	emails := []event.EmailID{c.Email}
 	if c.Email == 0 {
-		if emails = emailsOf(s.gen.Files); whole {
-			emails = slices.AppendSeq(emails, maps.Keys(s.hot.live))
-			slices.Sort(emails)
-			emails = slices.Compact(emails)
-		}
+		emails = slices.AppendSeq(emailsOf(s.gen.Files), maps.Keys(s.hot.live))
+		slices.Sort(emails)
+		emails = slices.Compact(emails)
 	}
 	for _, email := range emails {
-		count := func(r event.RecipientID, facts []Fact) { t.count(1, key{email, r}, facts); s.yield() }
-		var err error
-		if whole {
-			err = s.Facts(email, count)
-		} else {
-			err = s.gen.fold(email, func(r event.RecipientID, facts []Fact) error {
-				count(r, s.shapes.visible(facts, s.gen.Consent.hidden(r)))
-				return nil
-			})
-		}
+		err := s.Facts(email, func(r event.RecipientID, facts []Fact) { t.count(1, key{email, r}, facts); s.yield() })
 		if err != nil {
 			return nil, err
 		}
@@ -109,73 +98,91 @@ func (s *State) newTally(c Counting, whole bool) (*Tally, error) {
 			return nil, ErrTooLarge
 		}
 	}
-	if whole {
-		t.upTo = len(s.hot.touched)
-	}
 	return t, nil
 }
 
-// bring counts what the tail got since.
-func (s *State) bring(t *Tally) {
-	news := s.hot.touched[t.upTo:]
-	t.upTo = len(s.hot.touched)
-	t.hot = true
-	seen := map[key]bool{}
+// bring counts what the tail got since, up to that entry of touched.
+func (s *State) bring(t *Tally, upTo int) {
+	news := s.hot.touched[t.upTo:upTo]
+	t.upTo = upTo
+	last := make(map[key]int, len(news))
+	for i := range news {
+		last[news[i].key] = i
+	}
 	for i := range news {
 		k := news[i].key
-		if t.Email != 0 && t.Email != k.email || seen[k] {
-			continue
+		if at, ok := last[k]; ok && (t.Email == 0 || t.Email == k.email) {
+			s.recountIn(t, k, s.hot.pairs[k], news[i].before, news[at].after)
+			delete(last, k)
+			s.yield()
 		}
-		seen[k] = true
-		h := s.hot.pairs[k]
-		t.count(-1, k, s.factsOf(k, h, news[i].before))
-		left := slices.Clone(t.entered)
-		t.count(1, k, s.factsOf(k, h, h.extent()))
-		t.moved = t.moved || slices.ContainsFunc(left, func(g int) bool { return !slices.Contains(t.entered, g) })
 	}
-	t.hot = false
 }
 
-// lower takes the tail out again.
-func (s *State) lower(t *Tally) {
-	s.bring(t)
-	seen := map[key]bool{}
-	for i := range s.hot.touched {
-		k := s.hot.touched[i].key
-		if seen[k] {
-			continue
-		}
-		seen[k] = true
-		h := s.hot.pairs[k]
-		t.count(-1, k, s.factsOf(k, h, h.extent()))
-		t.count(1, k, s.factsOf(k, h, h.cold))
-	}
-	t.unmark()
-	t.upTo = 0
+// recountIn counts so much of a pair in the place of what it had.
+func (s *State) recountIn(t *Tally, k key, h *hotPair, before, after extent) {
+	t.entered = t.entered[:0]
+	t.count(-1, k, s.factsOf(k, h, before))
+	left := slices.Clone(t.entered)
+	t.entered = t.entered[:0]
+	t.count(1, k, s.factsOf(k, h, after))
+	t.moved = t.moved || slices.ContainsFunc(left, func(g int) bool { return !slices.Contains(t.entered, g) })
 }
 
-// keepTallies brings tallies to where the emails that are stale under next are
-// taken back and counted anew, and drops those of which more may change: whom a
-// group has is known only until some of it is taken away for good.
-func (s *State) keepTallies(next *generation) {
+// bringSome brings tallies up to that entry of touched, some n entries of it, and
+// forgets those that all have.
+func (s *State) bringSome(upTo, n int) (left int) {
+	for _, t := range s.tallies.by {
+		if n <= 0 {
+			return 0
+		}
+		if some := min(upTo-t.upTo, n); some > 0 {
+			s.bring(t, t.upTo+some)
+			n -= some
+		}
+	}
+	for _, t := range s.tallies.by {
+		if t.upTo < upTo {
+			return 0
+		}
+	}
+	for _, t := range s.tallies.by {
+		t.upTo -= upTo
+	}
+	s.hot.touched = slices.Delete(s.hot.touched, 0, upTo)
+	return n
+}
+
+// retally counts what may be shown of recipients whose consent changes, or takes it
+// back, and drops tallies that cannot follow: whom a group has is known only until
+// some of it is taken away for good.
+func (s *State) retally(sign int64) error {
 	clear(s.tallies.large)
-	added := without(next.Files, s.gen.Files)
-	same := next.Consent.same(&s.gen.Consent)
-	if s.hot.skews > 0 || next.Oldest != s.gen.Oldest || len(without(s.gen.Files, next.Files)) > 0 || len(added) > 0 && !same ||
-		slices.ContainsFunc(added, (*File).reported) {
-		s.tallies.drop()
-		return
-	}
 	for name, t := range s.tallies.by {
-		if t.Email != 0 || t.Moves || t.whole { // made anew when asked for
+		if t.Email != 0 || t.Moves { // made anew when asked for
 			delete(s.tallies.by, name)
-			continue
-		}
-		s.lower(t)
-		for _, r := range s.changed {
-			t.forget(r)
 		}
 	}
+	s.bringSome(len(s.hot.touched), math.MaxInt)
+	if len(s.tallies.by) == 0 {
+		return nil
+	}
+	for _, r := range s.changed {
+		for _, t := range s.tallies.by {
+			if sign > 0 {
+				t.forget(r)
+			}
+		}
+		err := s.RecipientFacts(r, func(email event.EmailID, facts []Fact) {
+			for _, t := range s.tallies.by {
+				t.count(sign, key{email, r}, facts)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // reported reports whether the file has an event that others reported.

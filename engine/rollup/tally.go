@@ -36,21 +36,12 @@ type Tally struct {
 	skews int    // as they were when it was made
 	asked uint64 // when last
 
-	hot   bool   // the tail is being counted
-	warm  []mark // made by it
-	bytes int    // about what it takes
-	most  int    // of them
-	large bool   // too much
-	whole bool   // the tail is in it for good
-	moved bool   // a person may be in a group no more
+	bytes int  // about what it takes
+	most  int  // of them
+	large bool // too much
+	moved bool // a person may be in a group no more
 
 	entered []int // groups that the last pair's person was counted in
-}
-
-// mark is a recipient in a group.
-type mark struct {
-	group int
-	r     event.RecipientID
 }
 
 // Group is a group of a Tally. First and Last are set where Span was called.
@@ -121,9 +112,6 @@ func (t *Tally) Person(group int, r event.RecipientID) {
 	if g.marked[word]&bit == 0 {
 		g.marked[word] |= bit
 		g.People++
-		if t.hot {
-			t.warm = append(t.warm, mark{group, r})
-		}
 	}
 }
 
@@ -162,24 +150,12 @@ func (t *Tally) count(sign int64, k key, facts []Fact) {
 
 // forget takes a recipient out of all groups; the pairs come back.
 func (t *Tally) forget(r event.RecipientID) {
-	for i := range t.groups {
-		t.clear(mark{i, r})
-	}
-}
-
-// unmark takes out whom the tail brought in.
-func (t *Tally) unmark() {
-	for _, m := range t.warm {
-		t.clear(m)
-	}
-	t.warm = t.warm[:0]
-}
-
-func (t *Tally) clear(m mark) {
 	t.Memo = nil
-	g := &t.groups[m.group]
-	if word, bit := int(m.r>>6), uint64(1)<<(m.r&63); word < len(g.marked) && g.marked[word]&bit != 0 {
-		g.marked[word] &^= bit
-		g.People--
+	word, bit := int(r>>6), uint64(1)<<(r&63)
+	for i := range t.groups {
+		if g := &t.groups[i]; word < len(g.marked) && g.marked[word]&bit != 0 {
+			g.marked[word] &^= bit
+			g.People--
+		}
 	}
 }
