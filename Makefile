@@ -60,13 +60,14 @@ bin/golangci-lint-$(GOLANGCI):
 	GOFLAGS= GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
 	mv bin/golangci-lint $@
 
-fuzz: ## fuzz tokens, HTML instrumentation and the log reader, FUZZTIME (30s) each; mails, replies, bulk for 10s; SQL for 60s
+fuzz: ## fuzz tokens, HTML instrumentation and the log reader, FUZZTIME (30s) each; mails, replies, bulk, requests for 10s; SQL for 60s
 	@go test -run '^$$' -fuzz FuzzOpen $(FUZZ) $(FUZZTIME) ./ingest/token
 	go test -run '^$$' -fuzz FuzzInstrument $(FUZZ) $(FUZZTIME) ./ingest/follow
 	go test -run '^$$' -fuzz FuzzRead $(FUZZ) $(FUZZTIME) ./engine/wal
 	go test -run '^$$' -fuzz FuzzRead $(FUZZ) $(FUZZLESS) ./ingest/bulk
 	go test -run '^$$' -fuzz FuzzRead $(FUZZ) $(FUZZLESS) ./ingest/reply
 	go test -run '^$$' -fuzz FuzzCopy $(FUZZ) $(FUZZLESS) ./ingest/message
+	go test -run '^$$' -fuzz FuzzPlain $(FUZZ) $(FUZZLESS) ./ingest
 	MAILWAKE_SQL_FUZZ=60s go test -count=1 -run TestFuzzSQL ./query
 
 simulate: setup ## SEEDS (1000) random histories against a model, ROUNDS (200) kill -9 of the real binary

@@ -5,7 +5,7 @@
 //	  ├─ /proc     ─▶ CPU time and memory of the server alone
 //	  └─ client    ─▶ SQL, KPIs, metrics: what was stored, what is visible
 //
-// The programs: Pixel compares durable pixel requests with the same HTTP server
+// The programs: Pixel compares durable pixel requests with fasthttp
 // that stores nothing, in slices by turns, Fresh measures how soon an answered request is in a query,
 // Soak holds a rate for minutes and watches memory, Readers holds a rate while
 // others ask SQL and KPIs. Bulk, Flush, Compact, Restart and KPI follow a world of

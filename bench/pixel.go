@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// Limits that Pixel checks: durable requests may be a tenth slower than the same
-// server that stores nothing, and may cost 15 % more of CPU.
+// Limits that Pixel checks: durable requests may be a tenth slower than those
+// of fasthttp that stores nothing, and may cost 15 % more of CPU.
 const (
 	minRatio    = 0.9
 	maxCPURatio = 1.15
@@ -18,8 +18,8 @@ const (
 	maxHalfP99 = 10
 )
 
-// Pixel measures durable pixel requests against the same HTTP server that stores
-// nothing, and nginx, at several numbers of connections. The servers run beside each
+// Pixel measures durable pixel requests against fasthttp with the same settings,
+// which stores nothing, and nginx, at several numbers of connections. The servers run beside each
 // other and are loaded in short slices by turns, while the others stand still
 // (SIGSTOP): what makes the machine slower for a while slows all of them, and what a
 // server had put off waits for its own next slice. After each number of connections
@@ -37,7 +37,7 @@ func Pixel(ctx context.Context, o PixelOptions) (s Sheet, err error) {
 	}
 	defer remove()
 	b.dir = dir
-	s = Sheet{Bench: "pixel", Title: "Durable pixel requests against the same server storing nothing"}
+	s = Sheet{Bench: "pixel", Title: "Durable pixel requests against fasthttp storing nothing"}
 	if err := b.prepare(ctx); err != nil {
 		return s, err
 	}

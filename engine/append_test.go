@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mailwake/engine"
+	"mailwake/engine/blob/blobtest"
 	"mailwake/engine/event"
 	"mailwake/engine/wal"
 )
@@ -110,6 +111,36 @@ func TestAppendToOrganisationCreatedLater(t *testing.T) {
 	e = b.reopen(e)
 	want(t, e, later, 1, 3)
 	want(t, e, b.org, 4, 2)
+}
+
+// Who posts never waits: a table is opened on the storage, which may hang.
+func TestPostToOrganisationCreatedLater(t *testing.T) {
+	b := newBench(t)
+	e := b.open()
+	later := b.newOrg("later")
+	hang := make(chan struct{})
+	b.store.Script(func(blobtest.Op, string) blobtest.Fault {
+		<-hang
+		return blobtest.Fault{}
+	})
+	in, told := opens(later, 1, 1), make(outcome, 2)
+	if err := e.Post(in, told); err != nil {
+		t.Fatal(err)
+	}
+	in[0] = event.Interaction{}
+	posted := make(outcome, 2)
+	if err := e.Post(opens(b.org, 2, 1), posted); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-posted; err != nil || len(told) > 0 {
+		t.Fatalf("%v; told of the other one %d times", err, len(told))
+	}
+	close(hang)
+	if err := <-told; err != nil {
+		t.Fatal(err)
+	}
+	want(t, e, later, 1, 1)
+	want(t, e, b.org, 2, 1)
 }
 
 func TestAppendTooMuch(t *testing.T) {

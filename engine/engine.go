@@ -20,6 +20,7 @@ import (
 	"maps"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -208,11 +209,17 @@ func (e *Engine) AppendRows(ctx context.Context, rows *event.Rows) error {
 // Waiter is told the outcome of a Post; see wal.Waiter.
 type Waiter = wal.Waiter
 
-// Post is Append for a caller that does not wait for the disk: w is told when the
-// events are durable and visible, or that they are not, perhaps before Post
-// returns. Errors found at once are returned, and w is not told then. events may
-// be reused after the call.
+// Post is Append for a caller that never waits: w is told when the events are durable
+// and visible, or that they are not, perhaps before Post returns. Errors found at once
+// are returned, and w is not told then. events may be reused after the call.
 func (e *Engine) Post(events []event.Interaction, w Waiter) error {
+	for i := range events {
+		if (*e.tails.Load())[events[i].Org] == nil { // its table is opened first, which waits for the storage
+			later := slices.Clone(events)
+			go func() { w.Done(e.Append(context.Background(), later)) }()
+			return nil
+		}
+	}
 	s := scratchPool.Get().(*scratch)
 	defer scratchPool.Put(s)
 	if err := e.encode(context.Background(), s, events); err != nil {

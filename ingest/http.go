@@ -3,13 +3,13 @@ package ingest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"strings"
 	"sync"
 	"time"
-	"unsafe"
 
 	"github.com/valyala/fasthttp"
 	"golang.org/x/net/idna"
@@ -37,6 +37,7 @@ var (
 	purpose    = []byte("Purpose")
 	secPurpose = []byte("Sec-Purpose")
 	xMoz       = []byte("X-Moz")
+	forwarded  = []byte("X-Forwarded-For")
 	requests   = sync.Pool{New: func() any { return new(request) }}
 )
 
@@ -57,16 +58,28 @@ var publicRoutes = [...]publicRoute{
 	{[]byte("/p/"), nil, token.KindPreference, true, (*Public).preference},
 }
 
-// Serve answers on ln until ctx ends, then finishes the requests in flight.
+// Serve answers on ln until ctx ends, then finishes the requests in flight. Plain
+// requests are answered by the front, if there is one for this system, the rest by
+// fasthttp.
 func (p *Public) Serve(ctx context.Context, ln net.Listener) error {
-	s := newServer(p.handle, p.opts.MaxConns)
-	stopped := make(chan error, 1)
-	stop := context.AfterFunc(ctx, func() { stopped <- s.ShutdownWithContext(context.Background()) })
-	err := s.Serve(holding{ln, p})
-	if stop() {
+	front, run, err := p.front(ln)
+	if err != nil {
 		return fmt.Errorf("public plane: %w", err)
 	}
-	return <-stopped
+	s := newServer(p.handle, p.opts.MaxConns)
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		err := s.ShutdownWithContext(context.Background())
+		_ = front.Close() // in case Serve had not begun; otherwise err tells
+		stopped <- err
+	})
+	ran := make(chan error, 1)
+	go func() { ran <- run() }()
+	err = s.Serve(front)
+	if stop() {
+		return fmt.Errorf("public plane: %w", errors.Join(err, front.Close(), <-ran))
+	}
+	return errors.Join(<-stopped, <-ran)
 }
 
 // ServeImages answers every request on ln with the image and records nothing:
@@ -108,23 +121,27 @@ func (p *Public) handle(c *fasthttp.RequestCtx) {
 		path = c.URI().PathOriginal()
 	}
 	path, _, _ = bytes.Cut(path, query)
-	for i := range publicRoutes {
-		r := &publicRoutes[i]
-		if len(path) < len(r.prefix)+len(r.suffix) || !bytes.HasPrefix(path, r.prefix) || !bytes.HasSuffix(path, r.suffix) {
-			continue
-		}
-		if !c.IsGet() && !c.IsHead() && !(c.IsPost() && r.posts) {
-			break
-		}
-		r.answer(p, c, path[len(r.prefix):len(path)-len(r.suffix)])
-		return
-	}
-	if !c.IsGet() && !c.IsHead() {
+	r, text := routeOf(path)
+	switch {
+	case r != nil && (c.IsGet() || c.IsHead() || c.IsPost() && r.posts):
+		r.answer(p, c, text)
+	case c.IsGet() || c.IsHead():
+		notFound(c)
+	default:
 		c.Response.Header.Set("Allow", "GET, HEAD")
 		c.SetStatusCode(fasthttp.StatusMethodNotAllowed)
-		return
 	}
-	notFound(c)
+}
+
+// routeOf returns the route of path and the text within it that begins with a token.
+func routeOf(path []byte) (*publicRoute, []byte) {
+	for i := range publicRoutes {
+		r := &publicRoutes[i]
+		if len(path) >= len(r.prefix)+len(r.suffix) && bytes.HasPrefix(path, r.prefix) && bytes.HasSuffix(path, r.suffix) {
+			return r, path[len(r.prefix) : len(path)-len(r.suffix)]
+		}
+	}
+	return nil, nil
 }
 
 // pixel answers the same image whatever the token is.
@@ -134,7 +151,7 @@ func (p *Public) pixel(c *fasthttp.RequestCtx, text []byte) {
 	defer requests.Put(r)
 	if p.opts.Tokens.Open(token.KindOpen, text, &r.claims) == nil {
 		p.fill(r, c, event.Open, event.Pixel)
-		p.record(r, connOf(c))
+		p.record(r)
 	} else {
 		p.counts.invalid.Add(1)
 	}
@@ -152,57 +169,48 @@ func (p *Public) click(c *fasthttp.RequestCtx, text []byte) {
 		return
 	}
 	p.fill(r, c, event.Click, event.Redirect)
-	p.record(r, connOf(c))
+	p.record(r)
 	neverCached(c)
 	c.Response.Header.Set("Location", location(r.claims.Target))
 	c.SetStatusCode(fasthttp.StatusFound)
-}
-
-// connOf returns the connection if it can hold an answer back.
-func connOf(c *fasthttp.RequestCtx) *conn {
-	held, _ := c.Conn().(*conn)
-	return held
 }
 
 func (p *Public) fill(r *request, c *fasthttp.RequestCtx, kind event.Kind, source event.Source) {
 	h := &c.Request.Header
 	r.kind, r.source = kind, source
 	r.userAgent = h.UserAgent()
-	r.remote = p.remote(c)
+	r.remote = p.remote(addrOf(c.RemoteAddr()), stringOf(h.PeekBytes(forwarded)))
 	r.prefetched = c.IsHead() || classify.Prefetched(h.PeekBytes(purpose), h.PeekBytes(secPurpose), h.PeekBytes(xMoz))
 }
 
 // peek returns a header's value as a string that is valid during the request.
-func peek(h *fasthttp.RequestHeader, name string) string {
-	b := h.Peek(name)
-	return unsafe.String(unsafe.SliceData(b), len(b))
-}
+func peek(h *fasthttp.RequestHeader, name string) string { return stringOf(h.Peek(name)) }
 
 // remote returns the client's address: the peer, or, if the peer is a trusted
 // proxy, the right-most address of X-Forwarded-For that is not.
-func (p *Public) remote(c *fasthttp.RequestCtx) netip.Addr {
-	addr := peerOf(c)
+func (p *Public) remote(peer netip.Addr, forwarded string) netip.Addr {
 	if len(p.opts.TrustedProxies) == 0 {
-		return addr
+		return peer
 	}
-	list := peek(&c.Request.Header, "X-Forwarded-For")
-	for list != "" && p.trusted(addr) {
-		i := strings.LastIndexByte(list, ',')
-		next, err := netip.ParseAddr(strings.TrimSpace(list[i+1:]))
+	for forwarded != "" && p.trusted(peer) {
+		i := strings.LastIndexByte(forwarded, ',')
+		next, err := netip.ParseAddr(strings.TrimSpace(forwarded[i+1:]))
 		if err != nil {
 			break
 		}
-		addr, list = next.Unmap().WithZone(""), list[:max(i, 0)]
+		peer, forwarded = next.Unmap().WithZone(""), forwarded[:max(i, 0)]
 	}
-	return addr
+	return peer
 }
 
-// peerOf returns the address of the other end of the connection.
-func peerOf(c *fasthttp.RequestCtx) netip.Addr {
-	if held := connOf(c); held != nil {
-		return held.peer
+// addrOf returns the IP address of a TCP end, or none.
+func addrOf(a net.Addr) netip.Addr {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
 	}
-	return addrOf(c.RemoteAddr())
+	addr, _ := netip.AddrFromSlice(tcp.IP)
+	return addr.Unmap()
 }
 
 func (p *Public) trusted(addr netip.Addr) bool {

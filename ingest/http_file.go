@@ -80,7 +80,7 @@ func (p *Public) file(c *fasthttp.RequestCtx, text []byte) {
 	}
 	if rng.first == 0 { // the rest of a file that is being viewed is no other view
 		p.fill(r, c, event.AttachmentView, event.Redirect)
-		p.record(r, nil) // a body that streams is not held back
+		p.record(r)
 	}
 	describeFile(c, a, rng)
 	if content == nil {

@@ -123,19 +123,26 @@ type request struct {
 	remote     netip.Addr
 	events     [1]event.Interaction // kept with the request so that recording allocates nothing
 	prefetched bool
+	answer     []byte
 }
 
 // record makes one interaction durable if it may be recorded. It never fails
-// towards the recipient: what could not be recorded is counted and logged. With
-// answers it does not wait: they hold back the answer until the outcome is known.
-func (p *Public) record(r *request, answers *conn) {
+// towards the recipient: what could not be recorded is counted and logged.
+func (p *Public) record(r *request) {
+	if p.judge(r) {
+		p.settle(p.opts.Engine.Append(context.Background(), r.events[:]))
+	}
+}
+
+// judge makes r.events[0] the interaction of r and reports whether it may be recorded.
+func (p *Public) judge(r *request) bool {
 	if r.prefetched {
 		p.counts.prefetched.Add(1)
-		return
+		return false
 	}
 	if v := p.opts.Consent.Decide(r.claims.Org, r.claims.Recipient, r.kind); !v.Allow {
 		p.counts.notAllowed.Add(1)
-		return
+		return false
 	}
 	c := p.opts.Classifier.Classify(r.kind, r.userAgent, r.remote)
 	now := event.At(p.opts.Clock())
@@ -148,14 +155,7 @@ func (p *Public) record(r *request, answers *conn) {
 	if p.opts.KeepNetwork {
 		r.events[0].Network = classify.Network(r.remote)
 	}
-	if answers == nil {
-		p.settle(p.opts.Engine.Append(context.Background(), r.events[:]))
-		return
-	}
-	answers.hold()
-	if err := p.opts.Engine.Post(r.events[:], answers); err != nil {
-		answers.Done(err)
-	}
+	return true
 }
 
 // settle counts the outcome of a recording and logs the first and the last loss

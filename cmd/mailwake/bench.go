@@ -12,7 +12,7 @@ import (
 )
 
 type benchCmd struct {
-	Pixel    benchPixelCmd    `cmd:"" help:"Durable pixel requests per second, beside the same server that stores nothing."`
+	Pixel    benchPixelCmd    `cmd:"" help:"Durable pixel requests per second, beside fasthttp that stores nothing."`
 	Fresh    benchFreshCmd    `cmd:"" help:"Time from an answer to its being counted by a query, under load."`
 	Bulk     benchBulkCmd     `cmd:"" help:"Durable events per second through the bulk door, beside ClickHouse inserting the same rows."`
 	KPI      benchKPICmd      `cmd:"" name:"kpi" help:"Each KPI beside DuckDB over the same files and ClickHouse over the same rows."`

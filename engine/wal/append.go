@@ -40,20 +40,22 @@ func (l *Log) Append(ctx context.Context, frames []byte, n int) (LSN, error) {
 // Waiter is told the outcome of a Post.
 type Waiter interface {
 	// Done is called once, with nil or the error that Append would have returned.
-	// It runs on the caller that wrote the group and holds up the others that are
-	// told after it: it must be short and must not call the Log.
+	// It runs where the group was written and holds up the others that are told
+	// after it: it must be short and must not call the Log.
 	Done(err error)
 }
 
-// Post is Append for a caller that does not wait: w is told when the records are
-// durable or have failed, perhaps before Post returns. Errors that Append returns
-// at once are returned at once, and w is not told. The first caller of a group
-// writes it within its Post.
+// Post is Append for a caller that does not wait, not even for the writing of a group
+// that it is the first of: that is done by a goroutine which ends with it. w is told
+// when the records are durable or have failed, perhaps before Post returns. Errors
+// that Append returns at once are returned at once, and w is not told.
 func (l *Log) Post(frames []byte, n int, w Waiter) error {
 	g, leads, err := l.join(frames, n, w)
 	if err == nil && leads {
-		l.lead(g)
-		l.leave(g)
+		go func() {
+			l.lead(g)
+			l.leave(g)
+		}()
 	}
 	return err
 }

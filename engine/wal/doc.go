@@ -4,8 +4,8 @@
 // It has three types worth saying aloud: Log, Record and LSN. A Log stores
 // groups. A group holds the records of all Append calls that arrived while the
 // group before it was being written; it costs one fsync, is numbered by one LSN
-// and is there whole or not at all. The log has no goroutine of its own: the
-// first caller of a group writes it, the others wait for it.
+// and is there whole or not at all. The log has no goroutine that outlives a group:
+// the first caller of a group writes it, or, with Post, a goroutine does.
 //
 // Files in Options.Dir:
 //
