@@ -62,7 +62,7 @@ type node struct {
 	untrimmed bool
 	views     []heldView
 	tails     map[event.OrgID]event.Position // start of the tail, which never moves back
-	contents  map[event.OrgID]shown        // of the last View
+	contents  map[event.OrgID]shown          // of the last View
 }
 
 type heldView struct {

@@ -36,7 +36,8 @@ type rollups struct {
 
 const (
 	// maxHotPairs and maxHotEvents bound the memory of a tail that does not get into
-	// files, at 600 and 70 bytes each. Beyond, KPIs read events.
+	// files, at 600 (1,600 where files have much of a pair) and 70 bytes each. Beyond,
+	// KPIs read events.
 	maxHotPairs  = 500_000
 	maxHotEvents = 4_000_000
 	// rollupTries is how often damage is mended within one query.
@@ -76,11 +77,17 @@ func (s *store) rolled(ctx context.Context, view View, rules *Rules, flushed tak
 			return errors.Join(err, failed)
 		}
 		var bad *rollup.FileError
-		if !errors.As(err, &bad) || try == rollupTries || ctx.Err() != nil {
+		lost := errors.Is(err, rollup.ErrLost)
+		if lost {
+			s.rollups.state = nil
+		}
+		if !lost && !errors.As(err, &bad) || try == rollupTries || ctx.Err() != nil {
 			return err
 		}
-		if err := s.rollups.discard(bad.File); err != nil {
-			return err
+		if bad != nil {
+			if err := s.rollups.discard(bad.File); err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -73,7 +73,7 @@ func (s *State) Absorb(n int) (more bool, err error) {
 		}
 		s.yield()
 	}
-	return len(a.files) > 0, nil
+	return len(a.files) > 0, s.failed
 }
 
 // absorbNext absorbs the next pair of f, first of what it observed itself.
@@ -88,12 +88,12 @@ func (s *State) absorbNext(f *File) (done bool, err error) {
 		}
 	}
 	if st := &a.stream; st.more {
-		facts := slices.DeleteFunc(st.facts, func(f Fact) bool { return f.At < s.gen.Oldest }) // nor did Add take them
+		facts := s.gen.recent(st.facts) // nor did Add take the others
 		if len(facts) == 0 {
 			return false, st.next()
 		}
 		h := s.hot.pairs[st.head]
-		if h == nil || !toFront(h.own[h.cold.own:], facts) {
+		if h == nil || !toFront(h.warm(), facts) {
 			return false, errNotOfTail
 		}
 		if err := s.absorb(st.head, h, extent{h.cold.own + len(facts), h.cold.told}); err != nil {
@@ -132,6 +132,7 @@ func (s *State) absorb(k key, h *hotPair, to extent) error {
 	}
 	if h.cold == h.extent() {
 		s.hot.drop(k, h)
+		s.shed(k, h)
 		s.known[k] = h
 	}
 	return nil

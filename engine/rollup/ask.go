@@ -133,7 +133,7 @@ func (s *State) Facts(email event.EmailID, each func(event.RecipientID, []Fact))
 			show(k.recipient, buf)
 		}
 	}
-	return nil
+	return s.failed
 }
 
 // Shapes returns the shapes of facts, by their numbers. There may be more later.
@@ -179,7 +179,7 @@ func (s *State) RecipientFacts(r event.RecipientID, each func(event.EmailID, []F
 			each(email, facts)
 		}
 	}
-	return nil
+	return s.failed
 }
 
 // Recipients returns the first n recipients of whom there is anything.

@@ -61,7 +61,7 @@ func (s *State) grow(next *generation, more []*File) error {
 func (s *State) remember() {
 	s.known = make(map[key]*hotPair, len(s.hot.pairs))
 	for k, h := range s.hot.pairs {
-		s.known[k] = &hotPair{own: slices.Clip(h.own[:h.cold.own]), told: slices.Clip(h.told[:h.cold.told]), cold: h.cold}
+		s.known[k] = &hotPair{own: slices.Clip(h.own[:h.cold.own-h.shed]), told: slices.Clip(h.told[:h.cold.told]), cold: h.cold, shed: h.shed, base: h.base}
 	}
 }
 
@@ -96,7 +96,7 @@ func (s *State) enlargeAll(f *File) error {
 			}
 			h.pair = s.pairOf(k, h, h.cold)
 		}
-		if err := s.enlarge(k, h, hot, st.facts); err != nil {
+		if err := s.enlarge(k, h, hot, s.gen.recent(st.facts)); err != nil {
 			return err
 		}
 		s.yield()
@@ -110,7 +110,7 @@ func (s *State) enlarge(k key, h *hotPair, hot bool, facts []Fact) error {
 	for _, t := range s.tallies.by {
 		t.count(-1, k, s.factsOf(k, h, was))
 	}
-	h.own = slices.Insert(h.own, h.cold.own, facts...)
+	h.own = slices.Insert(h.own, h.cold.own-h.shed, facts...)
 	for _, t := range s.tallies.by {
 		t.count(1, k, s.factsOf(k, h, h.extent()))
 	}

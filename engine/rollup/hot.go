@@ -25,17 +25,22 @@ type hot struct {
 
 // hotPair is a pair with the tail. Lists only grow.
 type hotPair struct {
-	own   []Fact
+	own   []Fact // without those that were shed, which come first
 	told  []report
 	cold  extent // what of them is counted as of files
 	pair  Pair   // what may be shown
-	place int    // in people of its email
+	shed  int
+	base  *Pair // what of those that were shed may be shown
+	place int   // in people of its email
 }
 
-// extent is how much of the lists of a hotPair is meant.
+// extent is how much of the lists of a hotPair is meant, with what was shed.
 type extent struct{ own, told int }
 
-func (h *hotPair) extent() extent { return extent{len(h.own), len(h.told)} }
+func (h *hotPair) extent() extent { return extent{h.shed + len(h.own), len(h.told)} }
+
+// warm is what was observed that no file has, or that is in files only since.
+func (h *hotPair) warm() []Fact { return h.own[h.cold.own-h.shed:] }
 
 // touch says that a pair got an event, and what it had before and then.
 type touch struct {
@@ -99,6 +104,7 @@ func (s *State) Add(e *Event) error {
 			if err := s.lookUp(k, h); err != nil {
 				return err
 			}
+			s.shed(k, h)
 		}
 		s.yield()
 		s.hot.put(k, h)
@@ -138,6 +144,7 @@ func (s *State) lookUp(k key, h *hotPair) error {
 // read reads of k what the files have into the lists of h, in the room they have.
 func (g *generation) read(k key, h *hotPair) (err error) {
 	if h.own, err = g.own(h.own[:0], k); err == nil {
+		h.own = g.recent(h.own)
 		h.told, err = g.reports(nil, k.email, k.recipient)
 	}
 	return err
@@ -146,17 +153,34 @@ func (g *generation) read(k key, h *hotPair) (err error) {
 // factsOf is what may be shown of so much of a pair, until it is asked again.
 func (s *State) factsOf(k key, h *hotPair, n extent) []Fact {
 	g := &s.gen
-	g.buf = g.buf[:0]
-	g.take(h.own[:n.own])
-	if n.told > 0 {
-		for _, t := range g.unique(slices.Clone(h.told[:n.told])) {
+	if g.buf = g.buf[:0]; h.shed > 0 {
+		s.fetch(k, h, n.own)
+	} else {
+		g.buf = append(g.buf, h.own[:n.own]...)
+	}
+	return s.withTold(k, h, n.told)
+}
+
+// withTold adds to buf so much of what others reported, and leaves what may be shown.
+func (s *State) withTold(k key, h *hotPair, n int) []Fact {
+	g := &s.gen
+	if n > 0 {
+		for _, t := range g.unique(slices.Clone(h.told[:n])) {
 			g.buf = append(g.buf, t.Fact)
 		}
 	}
 	return s.shapes.visible(g.buf, g.Consent.hidden(k.recipient))
 }
 
-func (s *State) pairOf(k key, h *hotPair, n extent) Pair { return s.shapes.pair(s.factsOf(k, h, n)) }
+// pairOf counts so much of a pair.
+func (s *State) pairOf(k key, h *hotPair, n extent) (p Pair) {
+	if h.shed > 0 {
+		p = *h.base
+	}
+	s.gen.buf = append(s.gen.buf[:0], h.own[:n.own-h.shed]...)
+	s.shapes.add(&p, s.withTold(k, h, n.told))
+	return p
+}
 
 // replace counts after in the place of before.
 func (s *State) replace(k key, before, after *Pair) {
@@ -202,6 +226,7 @@ func (s *State) redo() {
 	clear(s.hot.live)
 	clear(s.hot.last)
 	for k, h := range s.hot.pairs {
+		s.rebase(k, h)
 		cold := s.pairOf(k, h, h.cold)
 		h.pair = s.pairOf(k, h, h.extent())
 		s.replace(k, &cold, &h.pair)

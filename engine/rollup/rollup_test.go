@@ -19,6 +19,7 @@ func TestHistories(t *testing.T) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			h := &history{t: t, dir: t.TempDir(), r: rand.New(rand.NewPCG(seed, 5)), files: map[*File][]Event{}, state: NewState(), plain: seed%3 == 1, honest: seed%3 == 2}
 			h.state.growth = []int64{growth, 1}[seed/2%2]
+			h.state.long = []int{longPair, 0, 3}[seed/3%3]
 			h.consent.Marks = make([]uint8, 25)
 			for range 50 {
 				h.step()

@@ -70,11 +70,15 @@ func (s *shapes) visible(facts []Fact, hidden uint8) []Fact {
 
 // pair counts facts.
 func (s *shapes) pair(facts []Fact) (p Pair) {
+	s.add(&p, facts)
+	return p
+}
+
+func (s *shapes) add(p *Pair, facts []Fact) {
 	for i := range facts {
 		x := &s.list[facts[i].Shape]
 		p.Add(x.Kind, x.Actor, facts[i].At)
 	}
-	return p
 }
 
 // Human reports whether a person did it.

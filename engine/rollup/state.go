@@ -1,6 +1,7 @@
 package rollup
 
 import (
+	"cmp"
 	"math"
 	"runtime"
 	"slices"
@@ -13,8 +14,9 @@ import (
 // safe for concurrent use. After an error it is of no use any more.
 //
 // The memory of a State is about 350 bytes per email, 24 per recipient, the index
-// of its files (a hundredth of them), 600 per pair of the tail and of the one before,
-// 70 per event of it, and maxTallyBytes.
+// of its files (a hundredth of them), 600 per pair of the tail and of the one before
+// and 16 for each of up to longPair events that files have of it, 70 per event of the
+// tail, and maxTallyBytes.
 type State struct {
 	gen    generation
 	shapes *shapes
@@ -32,8 +34,10 @@ type State struct {
 	hot     hot
 	known   map[key]*hotPair // what the files have of pairs that were in the tail before these files
 	arrived arrived
-	worked  int // see yield
+	worked  int   // see yield
+	failed  error // see fail
 	tallies tallies
+	long    int   // see longPair
 	growth  int64 // files with at most one of so many rows of all are added pair by pair
 }
 
@@ -51,7 +55,7 @@ type person struct {
 
 // NewState returns the State of no files.
 func NewState() *State {
-	s := &State{places: map[event.EmailID]int32{}, total: NewSums(), shapes: newShapes(), growth: growth, tallies: newTallies()}
+	s := &State{places: map[event.EmailID]int32{}, total: NewSums(), shapes: newShapes(), growth: growth, long: longPair, tallies: newTallies()}
 	s.gen.shapes = s.shapes
 	s.hot.clear()
 	return s
@@ -104,7 +108,8 @@ func (s *State) Refresh(b Basis) (kept bool, err error) {
 	next := generation{Basis: b, shapes: s.shapes}
 	if more := s.gen.more(&next); s.few(more) {
 		kept = b.Tail == s.gen.Tail
-		return kept, s.grow(&next, more)
+		err = s.grow(&next, more)
+		return kept, cmp.Or(err, s.failed)
 	}
 	if err := s.recount(&next, kept); err != nil {
 		return false, err
@@ -115,7 +120,7 @@ func (s *State) Refresh(b Basis) (kept bool, err error) {
 	} else {
 		s.hot.clear()
 	}
-	return kept, nil
+	return kept, s.failed
 }
 
 // recount makes the State stand on next without the tail: the emails that are

@@ -54,6 +54,9 @@ func (s *State) Tally(name string, c Counting) (t *Tally, err error) {
 			return nil, err
 		}
 	}
+	if s.failed != nil {
+		return nil, s.failed
+	}
 	if t.large {
 		return nil, ErrTooLarge
 	}
