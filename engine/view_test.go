@@ -81,6 +81,44 @@ func TestRowsFromPosition(t *testing.T) {
 	}
 }
 
+func TestRowsOfAnEmail(t *testing.T) {
+	b := newBench(t)
+	e := b.open()
+	for i := range 5 {
+		events := opens(b.org, 8*i+1, 8)
+		for k := range events {
+			events[k].Email = event.EmailID(1 + (i+k)%3)
+		}
+		mustAppend(t, e, events)
+	}
+	v, err := e.View(context.Background(), b.org)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	type row struct {
+		at event.Position
+		in event.Interaction
+	}
+	for from := range v.Rows(0) {
+		var want, got []row
+		for p, in := range v.Rows(from) {
+			if in.Email == 2 {
+				want = append(want, row{p, *in})
+			}
+		}
+		for p, in := range v.RowsOf(2, from) {
+			got = append(got, row{p, *in})
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("from %d: %v, want %v", from, got, want)
+		}
+		for range v.RowsOf(2, from) {
+			break // may be left early
+		}
+	}
+}
+
 // A reader that follows the tail by position misses nothing and sees nothing
 // twice, whatever is flushed meanwhile.
 func TestFollowTheTail(t *testing.T) {

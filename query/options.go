@@ -29,6 +29,8 @@ type View interface {
 	// Rows yields the tail's events at or after from in the order of their
 	// positions, ids filled in. The event is reused between steps.
 	Rows(from event.Position) iter.Seq2[event.Position, *event.Interaction]
+	// RowsOf is Rows for those of one email.
+	RowsOf(email event.EmailID, from event.Position) iter.Seq2[event.Position, *event.Interaction]
 	Close()
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"mailwake/engine/event"
 	"mailwake/engine/problem"
 	"mailwake/engine/rollup"
 )
@@ -142,9 +143,12 @@ func (s *store) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.briefly(ctx, func(l *lease) error {
-		return s.rolled(ctx, l.view, &l.rules, takeBegin, func(*rollup.State) error { return nil })
-	}, func(*lease) error { return nil })
+	for err = errMoreTail; errors.Is(err, errMoreTail) && ctx.Err() == nil; {
+		err = s.briefly(ctx, func(l *lease) error {
+			return s.rolled(ctx, l.view, &l.rules, wanted{flushed: takeBegin, tail: s.rollups.most.tail}, func(*rollup.State) error { return nil })
+		}, func(*lease) error { return nil })
+	}
+	return err
 }
 
 // count counts what was appended, if there is nothing else to do for that.
@@ -153,7 +157,7 @@ func (s *store) count(ctx context.Context) error {
 		if !s.rollups.follows(l.view, s.basis(l.view, &l.rules)) {
 			return nil
 		}
-		return s.rolled(ctx, l.view, &l.rules, takeNone, func(*rollup.State) error { return nil })
+		return s.rolled(ctx, l.view, &l.rules, wanted{flushed: takeNone, tail: s.rollups.most.tail}, func(*rollup.State) error { return nil })
 	}, func(*lease) error { return nil })
 }
 
@@ -210,7 +214,7 @@ func (s *store) prepare(ctx context.Context, l *lease, paths *rollups, b rollup.
 	defer s.endTurn()
 	if r := &s.rollups; r.state == nil && s.duck == l.duck {
 		open, r.open = r.open, open
-		r.state, r.to, r.holds = state, b.Tail, l.view.Content()
+		r.state, r.to, r.ahead, r.holds = state, b.Tail, map[event.EmailID]event.Position{}, l.view.Content()
 	}
 	return nil
 }

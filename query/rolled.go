@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -89,11 +90,11 @@ func (s *store) roll(ctx context.Context, l *lease, q *question) (*Result, error
 	if r.limit() > maxRolledRows {
 		return nil, nil
 	}
-	flushed := takeAll
+	w := wanted{flushed: takeAll, email: event.EmailID(r.id("email")), tail: math.MaxInt}
 	if s.runs.Load() {
-		flushed = takeNone
+		w.flushed, w.tail = takeNone, s.rollups.most.tail
 	}
-	err := s.rolled(ctx, l.view, &l.rules, flushed, func(state *rollup.State) error {
+	err := s.rolled(ctx, l.view, &l.rules, w, func(state *rollup.State) error {
 		r.state, r.rows = state, nil
 		return q.rolled.rows(r)
 	})

@@ -2,6 +2,9 @@ package query
 
 import (
 	"errors"
+	"fmt"
+	"reflect"
+	"slices"
 	"testing"
 
 	"mailwake/engine/rollup"
@@ -91,4 +94,67 @@ func TestFlushesAreTakenInBehind(t *testing.T) {
 	add(20)
 	w.flush(190)
 	step("a flush of what was not counted", 2, 0)
+}
+
+// While Run counts a long tail, what concerns one email is answered from that email's
+// rows; all others wait.
+func TestEmailsAreCountedAhead(t *testing.T) {
+	for seed := range uint64(4) {
+		w := newTwins(t, seed)
+		s, err := w.with.store(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.with.runs.Store(true)
+		early, whole := 0, Request{Org: 1, Persons: true, Name: "organisation_summary"}
+		for range 60 {
+			s.rollups.most.tail = 7
+			switch w.r.IntN(7) {
+			case 0:
+				w.flush(w.r.IntN(len(w.world.org(1).tail) + 1))
+			case 1:
+				w.consent()
+			case 2:
+				s.rollups.most.tail = 100
+				fallthrough
+			case 3:
+				if err := s.count(t.Context()); err != nil && !errors.Is(err, errMoreTail) {
+					t.Fatal(err)
+				}
+			case 4:
+				w.foreign()
+			default:
+				n := min(len(w.coming), w.r.IntN(80))
+				w.world.add(1, w.coming[:n]...)
+				w.coming = w.coming[n:]
+			}
+			q := w.question()
+			q.Params["email"] = fmt.Sprint(1 + w.r.IntN(15))
+			k, err := w.with.find(q.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(k.Params, func(p Param) bool { return p.Name == "email" }) {
+				continue
+			}
+			got := w.fromRollups(q)
+			res, err := w.without.KPI(t.Context(), q)
+			if want := rowsOf(t, res, err); !fallsBack(q) && !reflect.DeepEqual(got, want) {
+				t.Fatalf("seed %d: %s %v: got\n%v, want\n%v", seed, q.Name, q.Params, got, want)
+			}
+			if w.fromRollups(whole) == nil {
+				early++
+			}
+		}
+		if early == 0 {
+			t.Error("no tail was long")
+		}
+		for !w.rolls(whole) {
+			s.rollups.most.tail++
+		}
+		res, err := w.without.KPI(t.Context(), whole)
+		if want := rowsOf(t, res, err); !reflect.DeepEqual(w.fromRollups(whole), want) {
+			t.Errorf("in the end: got %v, want %v", w.fromRollups(whole), want)
+		}
+	}
 }

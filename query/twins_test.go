@@ -128,7 +128,10 @@ func fallsBack(q Request) bool {
 }
 
 // rolls reports whether q is answered from rollups.
-func (w *twins) rolls(q Request) (rolled bool) {
+func (w *twins) rolls(q Request) bool { return w.fromRollups(q) != nil }
+
+// fromRollups answers q from rollups, nil if it has to read events.
+func (w *twins) fromRollups(q Request) (rows []map[string]any) {
 	s, err := w.with.store(1)
 	if err != nil {
 		w.t.Fatal(err)
@@ -140,8 +143,7 @@ func (w *twins) rolls(q Request) (rolled bool) {
 	l, err := s.leaseFor(w.t.Context(), (*Rules).readable, func(l *lease) (bool, error) {
 		res, err := s.roll(w.t.Context(), l, &asked)
 		if res != nil {
-			rolled = true
-			res.Close()
+			rows = rowsOf(w.t, res, nil)
 		}
 		return true, err
 	})
@@ -149,7 +151,7 @@ func (w *twins) rolls(q Request) (rolled bool) {
 		w.t.Fatal(err)
 	}
 	l.release()
-	return rolled
+	return rows
 }
 
 func (w *twins) flush(n int) {

@@ -159,6 +159,21 @@ func (v *fedView) Rows(from event.Position) iter.Seq2[event.Position, *event.Int
 	}
 }
 
+// RowsOf filters Rows; nobody here asks for few.
+func (v *fedView) RowsOf(email event.EmailID, from event.Position) iter.Seq2[event.Position, *event.Interaction] {
+	return tailOf(v, email, from)
+}
+
+func tailOf(v View, email event.EmailID, from event.Position) iter.Seq2[event.Position, *event.Interaction] {
+	return func(yield func(event.Position, *event.Interaction) bool) {
+		for pos, in := range v.Rows(from) {
+			if in.Email == email && !yield(pos, in) {
+				return
+			}
+		}
+	}
+}
+
 // pinnedFiles are the open data files that the parent sent.
 type pinnedFiles struct {
 	sync.Mutex

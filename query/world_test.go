@@ -201,6 +201,10 @@ func (v *fakeView) Rows(from event.Position) iter.Seq2[event.Position, *event.In
 	}
 }
 
+func (v *fakeView) RowsOf(email event.EmailID, from event.Position) iter.Seq2[event.Position, *event.Interaction] {
+	return tailOf(v, email, from)
+}
+
 // EmailChanges takes the place in the list for the number of the change.
 func (w *world) EmailChanges(_ context.Context, org event.OrgID, after int64) iter.Seq2[registry.Email, error] {
 	return since(w, org, func(o *fakeOrg) []registry.Email {

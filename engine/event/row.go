@@ -86,21 +86,26 @@ func (d *Decoder) Decode(row []byte, in *Interaction) error {
 	return err
 }
 
+// DecodeOf is Decode for rows of an email. Of a row of another one it reads what it has
+// to know of it for the rest of the group, and returns false.
+func (d *Decoder) DecodeOf(email EmailID, row []byte, in *Interaction) (ok bool, err error) {
+	r, err := decodeNumbers(row, in)
+	if err != nil || r.bad || in.Email == email {
+		return true, d.Decode(row, in)
+	}
+	if row[0] != backRow {
+		d.texts = append(d.texts, r.b)
+	}
+	return false, nil
+}
+
 // decode reads a row into in. It returns the bytes of its own texts if it has some;
 // texts are those of rows before it.
 func decode(row []byte, in *Interaction, texts [][]byte) (own []byte, err error) {
-	if len(row) < 5 || row[0] != rowVersion && row[0] != backRow {
-		return nil, fmt.Errorf("%w: unknown version or short row", ErrInvalid)
+	r, err := decodeNumbers(row, in)
+	if err != nil {
+		return nil, err
 	}
-	r := reader{b: row[5:]}
-	in.Kind, in.Actor, in.Device, in.Source = Kind(row[1]), Actor(row[2]), Device(row[3]), Source(row[4])
-	in.Org = OrgID(r.uvarint(math.MaxUint32))
-	in.ID = r.varint()
-	in.OccurredAt = Micros(r.varint())
-	in.ReceivedAt = in.OccurredAt + Micros(r.varint())
-	in.Email = EmailID(r.uvarint(math.MaxInt64))
-	in.Recipient = RecipientID(r.uvarint(math.MaxInt64))
-	in.Component = int32(r.uvarint(math.MaxInt32))
 	if row[0] == backRow {
 		r.follow(texts)
 	} else {
@@ -115,6 +120,23 @@ func decode(row []byte, in *Interaction, texts [][]byte) (own []byte, err error)
 		return nil, fmt.Errorf("%w: damaged row of %d bytes", ErrInvalid, len(row))
 	}
 	return own, nil
+}
+
+// decodeNumbers reads what comes before the texts, which are left.
+func decodeNumbers(row []byte, in *Interaction) (r reader, err error) {
+	if len(row) < 5 || row[0] != rowVersion && row[0] != backRow {
+		return r, fmt.Errorf("%w: unknown version or short row", ErrInvalid)
+	}
+	r.b = row[5:]
+	in.Kind, in.Actor, in.Device, in.Source = Kind(row[1]), Actor(row[2]), Device(row[3]), Source(row[4])
+	in.Org = OrgID(r.uvarint(math.MaxUint32))
+	in.ID = r.varint()
+	in.OccurredAt = Micros(r.varint())
+	in.ReceivedAt = in.OccurredAt + Micros(r.varint())
+	in.Email = EmailID(r.uvarint(math.MaxInt64))
+	in.Recipient = RecipientID(r.uvarint(math.MaxInt64))
+	in.Component = int32(r.uvarint(math.MaxInt32))
+	return r, nil
 }
 
 // RowOrg returns the organisation of a row without decoding the rest.

@@ -44,15 +44,20 @@ func TestRows(t *testing.T) {
 // checkGroup reads a group row by row and into Columns, twice, as two groups.
 func checkGroup(t *testing.T, group [][]byte, want []Interaction) {
 	t.Helper()
-	var d Decoder
+	var d, only Decoder
 	var c Columns
-	var got Interaction
+	var got, one Interaction
 	for range 2 {
 		d.NextGroup()
+		only.NextGroup()
 		c.NextGroup()
 		for i, row := range group {
 			if err := d.Decode(row, &got); err != nil || got != want[i] {
 				t.Fatalf("row %d: %v\ngot  %+v\nwant %+v", i, err, got, want[i])
+			}
+			email := want[len(want)-1].Email
+			if ok, err := only.DecodeOf(email, row, &one); err != nil || ok != (want[i].Email == email) || ok && one != want[i] {
+				t.Fatalf("row %d, if it is of email %d: %v, %v\ngot  %+v\nwant %+v", i, email, ok, err, one, want[i])
 			}
 			if err := c.AddRow(row, 1); err != nil {
 				t.Fatalf("row %d: %v", i, err)
