@@ -68,7 +68,9 @@ func (p *Public) plainly(c *conn, q *plain, r *request) bool {
 		c.say(r.answer)
 		return true
 	}
-	c.hold(r.answer)
+	if !c.hold(r.answer) {
+		return true // not recorded either: the client has no answer and may ask again
+	}
 	if err := p.opts.Engine.Post(r.events[:], c); err != nil {
 		c.Done(err)
 	}

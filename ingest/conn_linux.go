@@ -34,6 +34,7 @@ type conn struct {
 		stuck   bool   // the client does not take what is due
 		paused  bool   // nothing is read before pending is sent
 		ending  bool   // to be shut down once pending is sent
+		shut    bool   // shut down: nothing more can be answered
 		gone    bool   // closed, or leaving
 
 		leaving bool   // fasthttp goes on once nothing is held
@@ -41,12 +42,16 @@ type conn struct {
 	}
 }
 
-// hold keeps answer, and what follows it, back until Done.
-func (c *conn) hold(answer []byte) {
+// hold keeps answer, and what follows it, back until Done, if it can be sent at all.
+func (c *conn) hold(answer []byte) bool {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.shut {
+		return false
+	}
 	c.mu.held++
 	c.mu.pending = append(c.mu.pending, answer...)
-	c.mu.Unlock()
+	return true
 }
 
 // say sends answer after those that are pending.
@@ -94,6 +99,9 @@ func (c *conn) sendLocked() {
 		}
 		return
 	}
+	if cap(c.mu.pending) > maxPending {
+		c.mu.pending = nil // what one client has let grow is not kept while it is idle
+	}
 	c.mu.stuck, c.mu.by = false, c.loop.front.seconds.Load()+int64(idleTimeout.Seconds())
 	if c.mu.ending {
 		c.shutdownLocked()
@@ -103,7 +111,10 @@ func (c *conn) sendLocked() {
 	}
 }
 
-func (c *conn) shutdownLocked() { _ = unix.Shutdown(c.fd, unix.SHUT_RDWR) } // fails if the client was faster
+func (c *conn) shutdownLocked() {
+	c.mu.shut = true
+	_ = unix.Shutdown(c.fd, unix.SHUT_RDWR) // fails if the client was faster
+}
 
 // readable reports whether requests may be read.
 func (c *conn) readable() bool {

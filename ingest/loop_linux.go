@@ -123,7 +123,7 @@ func (l *loop) adopt(nc *net.TCPConn) error {
 		err = raw.Control(func(fd uintptr) { c.fd, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
 		err = errors.Join(err, failed)
 	}
-	_ = nc.Close() // first: while it is open, closing c.fd would not end what epoll tells
+	_ = nc.Close()
 	if err != nil {
 		return err
 	}
@@ -148,10 +148,13 @@ func (l *loop) adopt(nc *net.TCPConn) error {
 
 // rearm makes the loop hear once more of what it has not taken.
 func (l *loop) rearm(c *conn) {
-	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, c.fd, &unix.EpollEvent{Events: watched, Fd: c.slot}) // of an open file it cannot fail
+	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, c.fd, &unix.EpollEvent{Events: watched, Fd: c.slot}) // fails if it was just forgotten
 }
 
+// forget hears no more of c. Closing its file does not do that: a process that is just
+// being started has it too, and what is told of it would be taken for the slot's next.
 func (l *loop) forget(c *conn) {
+	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, c.fd, nil) // of an open file it cannot fail
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.forgetLocked(c)
@@ -193,7 +196,6 @@ func (l *loop) serve(c *conn, b []byte) bool {
 	for len(b) > 0 {
 		n := l.plain.parse(b)
 		if n == 0 || !l.front.public.plainly(c, &l.plain, &l.request) {
-			_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, c.fd, nil) // of an open file it cannot fail
 			l.front.leaving.Add(1)
 			l.forget(c)
 			c.leave(bytes.Clone(b))
@@ -206,8 +208,8 @@ func (l *loop) serve(c *conn, b []byte) bool {
 
 // remove closes c.
 func (l *loop) remove(c *conn) {
-	c.close()
 	l.forget(c)
+	c.close()
 	l.front.open.Add(-1)
 }
 
