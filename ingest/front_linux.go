@@ -27,6 +27,7 @@ type front struct {
 	once   sync.Once
 	failed error // of Close
 
+	next    int            // of loops; accept's
 	open    atomic.Int64   // connections, fasthttp's included
 	leaving sync.WaitGroup // those on their way to fasthttp
 	seconds atomic.Int64   // since the start: what deadlines are measured in
@@ -122,8 +123,7 @@ func (f *front) accept() {
 
 // take gives a connection to a loop.
 func (f *front) take(nc net.Conn) {
-	n := f.open.Add(1)
-	if n > int64(f.public.opts.MaxConns) {
+	if f.open.Add(1) > int64(f.public.opts.MaxConns) {
 		_, _ = io.WriteString(nc, tooMany) // fits the buffer of a new socket
 		_ = nc.Close()
 		f.open.Add(-1)
@@ -135,7 +135,8 @@ func (f *front) take(nc net.Conn) {
 		go f.pass(&stray{Conn: nc, front: f})
 		return
 	}
-	if err := f.loops[int(n)%len(f.loops)].adopt(tcp); err != nil {
+	f.next = (f.next + 1) % len(f.loops)
+	if err := f.loops[f.next].adopt(tcp); err != nil {
 		f.open.Add(-1)
 		if !errors.Is(err, net.ErrClosed) {
 			f.public.opts.Logger.Warn("a connection is lost", "error", err)
