@@ -199,6 +199,7 @@ func (h *history) refresh() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	h.checkKnown()
 	if !kept {
 		if lags {
 			h.t.Fatal("the tail is not kept")
@@ -303,6 +304,20 @@ func (h *history) check() {
 	n := 1 + h.r.IntN(10)
 	if got, err := h.state.LastActive(n); err != nil || !slices.Equal(got, last[:min(n, len(last))]) {
 		h.t.Errorf("last active: %v, %v; want %v", got, err, last[:min(n, len(last))])
+	}
+}
+
+// checkKnown looks up what the State remembers of files.
+func (h *history) checkKnown() {
+	h.t.Helper()
+	for k, known := range h.state.known {
+		var fresh hotPair
+		if err := h.state.lookUp(k, &fresh); err != nil {
+			h.t.Fatal(err)
+		}
+		if got := h.state.pairOf(k, known, known.cold); known.extent() != known.cold || known.cold != fresh.cold || got != fresh.pair {
+			h.t.Errorf("%v is remembered as %+v and %+v, it is %+v and %+v", k, known.cold, got, fresh.cold, fresh.pair)
+		}
 	}
 }
 

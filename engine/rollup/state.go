@@ -33,6 +33,7 @@ type State struct {
 
 	hot     hot
 	known   map[key]*hotPair // what the files have of pairs that were in the tail before these files
+	awaited map[key]struct{} // of known, those that are still to come
 	arrived arrived
 	worked  int   // see yield
 	failed  error // see fail
@@ -134,35 +135,66 @@ func (s *State) recount(next *generation, kept bool) error {
 		return err
 	}
 	s.undo()
-	s.known = nil
-	if !few || len(stale) > len(s.sums)/2 { // adding all anew reads less
+	anew := !few || len(stale) > len(s.sums)/2 // adding all reads less
+	s.anticipate(next, kept, func(email event.EmailID) bool {
+		_, found := slices.BinarySearch(stale, email)
+		return anew || found
+	})
+	if anew {
 		stale = emailsOf(next.Files)
 		s.places, s.sums, s.people = map[event.EmailID]int32{}, nil, nil
 		s.shown, s.reached, s.dirty = 0, 0, nil
-	} else if err := s.each(&s.gen, stale, s.takeBack); err != nil {
+	} else if err := s.each(stale, s.takeBack); err != nil {
 		return err
 	}
 	s.gen = *next
-	if err := s.each(&s.gen, stale, s.put); err != nil {
+	if err := s.each(stale, s.put); err != nil {
 		return err
 	}
+	s.awaited = nil
 	if err := s.recall(); err != nil {
 		return err
 	}
 	return s.retally(1)
 }
 
-// each calls do for what g may show of each pair of the emails.
-func (s *State) each(g *generation, emails []event.EmailID, do func(*emailSums, event.RecipientID, []Fact)) error {
+// anticipate keeps what files have of the pairs of the tail, which is to be added anew:
+// to look all of them up takes seconds. What next has of stale emails is still to come.
+func (s *State) anticipate(next *generation, kept bool, stale func(event.EmailID) bool) {
+	if kept {
+		s.known = nil
+		return
+	}
+	s.remember() // of an email that is not stale, what may be shown is what it was
+	s.awaited = map[key]struct{}{}
+	reported := map[event.EmailID]bool{}
+	for _, f := range next.Files {
+		for i := range f.emails {
+			if e := &f.emails[i]; e.reported {
+				reported[e.email] = true
+			}
+		}
+	}
+	for k := range s.known {
+		switch {
+		case !stale(k.email):
+		case reported[k.email]: // passing them does not tell who observed what
+			delete(s.known, k)
+		default:
+			s.known[k], s.awaited[k] = &hotPair{}, struct{}{}
+		}
+	}
+}
+
+// each calls do for what the files have of each pair of the emails.
+func (s *State) each(emails []event.EmailID, do func(*emailSums, event.RecipientID, []Fact)) error {
 	for _, email := range emails {
 		i, err := s.place(email)
 		if err != nil {
 			return err
 		}
-		err = g.fold(email, func(r event.RecipientID, facts []Fact) error {
-			if facts = s.shapes.visible(facts, g.Consent.hidden(r)); len(facts) > 0 {
-				do(&s.sums[i], r, facts)
-			}
+		err = s.gen.fold(email, func(r event.RecipientID, facts []Fact) error {
+			do(&s.sums[i], r, facts)
 			s.yield()
 			return nil
 		})
@@ -188,8 +220,11 @@ func (s *State) place(email event.EmailID) (int32, error) {
 }
 
 func (s *State) takeBack(sums *emailSums, r event.RecipientID, facts []Fact) {
-	p := s.shapes.pair(facts)
 	sums.Sums = NewSums()
+	if facts = s.shapes.visible(facts, s.gen.Consent.hidden(r)); len(facts) == 0 {
+		return
+	}
+	p := s.shapes.pair(facts)
 	s.person(r).change(s, &p, nil)
 	if who := &s.people[r]; !who.dirty && who.last == p.lastActive() && who.last != never {
 		who.dirty = true
@@ -198,6 +233,17 @@ func (s *State) takeBack(sums *emailSums, r event.RecipientID, facts []Fact) {
 }
 
 func (s *State) put(sums *emailSums, r event.RecipientID, facts []Fact) {
+	if k := (key{sums.email, r}); len(s.awaited) > 0 {
+		if _, ok := s.awaited[k]; ok {
+			h := &hotPair{own: slices.Clone(facts)}
+			h.cold = h.extent()
+			s.known[k] = h
+			defer s.shed(k, h) // it uses the room of facts
+		}
+	}
+	if facts = s.shapes.visible(facts, s.gen.Consent.hidden(r)); len(facts) == 0 {
+		return
+	}
 	p := s.shapes.pair(facts)
 	sums.Count(&p)
 	who := s.person(r)
