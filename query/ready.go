@@ -202,6 +202,9 @@ func (s *store) prepare(ctx context.Context, l *lease, paths *rollups, b rollup.
 		return nil
 	}
 	state := rollup.NewState()
+	if len(b.Files) > 0 {
+		expect(state, l.view)
+	}
 	if _, err := state.Refresh(b); err != nil {
 		if bad := (*rollup.FileError)(nil); errors.As(err, &bad) { // it is made anew next time
 			err = errors.Join(err, os.Remove(bad.File.Source.In(paths.dir)))
@@ -217,6 +220,16 @@ func (s *store) prepare(ctx context.Context, l *lease, paths *rollups, b rollup.
 		r.state, r.to, r.ahead, r.holds = state, b.Tail, map[event.EmailID]event.Position{}, l.view.Content()
 	}
 	return nil
+}
+
+// expect tells state of the pairs that the tail has, of as many as it would keep.
+func expect(state *rollup.State, view View) {
+	from, to := view.Tail()
+	for pos, in := range view.Rows(from) {
+		if pos >= to || state.Expect(in.Email, in.Recipient) > maxHotPairs {
+			return
+		}
+	}
 }
 
 // briefly takes a lease, runs first with the turn and then without it.

@@ -1,6 +1,10 @@
 package rollup
 
-import "slices"
+import (
+	"slices"
+
+	"mailwake/engine/event"
+)
 
 // growth is of how many rows one may be new for files to be added pair by pair.
 // A pair costs a look into memory if the tail had it and else into the files, some
@@ -62,6 +66,47 @@ func (s *State) remember() {
 	s.known = make(map[key]*hotPair, len(s.hot.pairs))
 	for k, h := range s.hot.pairs {
 		s.known[k] = &hotPair{own: slices.Clip(h.own[:h.cold.own-h.shed]), told: slices.Clip(h.told[:h.cold.told]), cold: h.cold, shed: h.shed, base: h.base}
+	}
+}
+
+// Expect says, before the first Refresh, that the tail has something of a pair, so that
+// Add need not look it up. It returns how many pairs it has been told of.
+func (s *State) Expect(email event.EmailID, recipient event.RecipientID) int {
+	if s.expected == nil {
+		s.expected = map[key]struct{}{}
+	}
+	s.expected[key{email, recipient}] = struct{}{}
+	return len(s.expected)
+}
+
+// anticipate keeps what files have of the pairs of the tail, which is to be added anew:
+// to look all of them up takes seconds. What next has of stale emails is still to come.
+func (s *State) anticipate(next *generation, kept bool, stale func(event.EmailID) bool) {
+	if kept {
+		s.known = nil
+		return
+	}
+	s.remember() // of an email that is not stale, what may be shown is what it was
+	for k := range s.expected {
+		s.known[k] = &hotPair{}
+	}
+	s.awaited = map[key]struct{}{}
+	reported := map[event.EmailID]bool{}
+	for _, f := range next.Files {
+		for i := range f.emails {
+			if e := &f.emails[i]; e.reported {
+				reported[e.email] = true
+			}
+		}
+	}
+	for k := range s.known {
+		switch {
+		case !stale(k.email):
+		case reported[k.email]: // passing them does not tell who observed what
+			delete(s.known, k)
+		default:
+			s.known[k], s.awaited[k] = &hotPair{}, struct{}{}
+		}
 	}
 }
 

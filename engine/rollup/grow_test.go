@@ -1,6 +1,9 @@
 package rollup
 
 import (
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"mailwake/engine/event"
@@ -36,5 +39,37 @@ func TestGrowingIsAll(t *testing.T) {
 		if total, err := s.Total(); err != nil || total.Pairs != c.pairs || total.People != c.pairs {
 			t.Errorf("%s: %d pairs, %d people, %v; want %d", name, total.Pairs, total.People, err, c.pairs)
 		}
+	}
+}
+
+// What the first tail is expected to have is what files have of it, whether they have
+// any or others reported some of it.
+func TestExpect(t *testing.T) {
+	h := &history{t: t, dir: t.TempDir(), r: rand.New(rand.NewPCG(1, 2)), files: map[*File][]Event{}, state: NewState()}
+	for range 3 {
+		rows := make([]Event, 300)
+		for i := range rows {
+			rows[i] = h.event()
+			if rows[i].Email%2 == 0 {
+				rows[i].ID = h.serial // others report nothing of it
+			}
+		}
+		h.write(rows)
+	}
+	for email := range event.EmailID(30) {
+		for r := range event.RecipientID(40) {
+			h.state.Expect(email+1, r+1)
+		}
+	}
+	if _, err := h.state.Refresh(Basis{Files: slices.Collect(maps.Keys(h.files))}); err != nil {
+		t.Fatal(err)
+	}
+	h.checkKnown()
+	of := map[event.EmailID]int{}
+	for k := range h.state.known {
+		of[k.email]++
+	}
+	if of[2] != 40 || of[1] != 0 {
+		t.Errorf("pairs known of emails: %v", of)
 	}
 }

@@ -34,12 +34,14 @@ type State struct {
 	hot     hot
 	known   map[key]*hotPair // what the files have of pairs that were in the tail before these files
 	awaited map[key]struct{} // of known, those that are still to come
-	arrived arrived
-	worked  int   // see yield
-	failed  error // see fail
-	tallies tallies
-	long    int   // see longPair
-	growth  int64 // files with at most one of so many rows of all are added pair by pair
+	// expected are pairs that the tail of a State without files will have.
+	expected map[key]struct{}
+	arrived  arrived
+	worked   int   // see yield
+	failed   error // see fail
+	tallies  tallies
+	long     int   // see longPair
+	growth   int64 // files with at most one of so many rows of all are added pair by pair
 }
 
 type emailSums struct {
@@ -140,6 +142,7 @@ func (s *State) recount(next *generation, kept bool) error {
 		_, found := slices.BinarySearch(stale, email)
 		return anew || found
 	})
+	s.expected = nil
 	if anew {
 		stale = emailsOf(next.Files)
 		s.places, s.sums, s.people = map[event.EmailID]int32{}, nil, nil
@@ -156,34 +159,6 @@ func (s *State) recount(next *generation, kept bool) error {
 		return err
 	}
 	return s.retally(1)
-}
-
-// anticipate keeps what files have of the pairs of the tail, which is to be added anew:
-// to look all of them up takes seconds. What next has of stale emails is still to come.
-func (s *State) anticipate(next *generation, kept bool, stale func(event.EmailID) bool) {
-	if kept {
-		s.known = nil
-		return
-	}
-	s.remember() // of an email that is not stale, what may be shown is what it was
-	s.awaited = map[key]struct{}{}
-	reported := map[event.EmailID]bool{}
-	for _, f := range next.Files {
-		for i := range f.emails {
-			if e := &f.emails[i]; e.reported {
-				reported[e.email] = true
-			}
-		}
-	}
-	for k := range s.known {
-		switch {
-		case !stale(k.email):
-		case reported[k.email]: // passing them does not tell who observed what
-			delete(s.known, k)
-		default:
-			s.known[k], s.awaited[k] = &hotPair{}, struct{}{}
-		}
-	}
 }
 
 // each calls do for what the files have of each pair of the emails.
