@@ -208,7 +208,7 @@ func (k *kpiBench) againstDuckDB(ctx context.Context, list []asked, answers map[
 		return err
 	}
 	defer func() { _ = p.close() }() // all its answers were read
-	k.sheet.peer("DuckDB", "the library that mailwake links, all cores, half of the memory, the same SQL over read_parquet of the server's files; its file and metadata caches at their defaults")
+	k.sheet.peer("DuckDB", "the library that mailwake links, all cores, half of the memory, the same SQL over read_parquet of the server's files; its file and metadata caches on")
 	return k.engine(ctx, "DuckDB", list, answers, func(a asked) (string, float64, error) {
 		answer, err := p.ask(map[string]any{"kpi": a.name, "params": a.params})
 		return answer.Text, answer.Seconds, err

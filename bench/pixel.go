@@ -69,7 +69,8 @@ type pixelBench struct {
 type pixelLevel struct {
 	name    string
 	servers []*runner // baseline, mailwake and, if it is there, nginx
-	half    Traffic   // at half of mailwake's peak
+	// At half of mailwake's peak.
+	halfBase, half Traffic
 }
 
 // prepare follows the emails whose pixels are asked for; tokens outlive a server.
@@ -120,8 +121,8 @@ func (b *pixelBench) level(ctx context.Context, conns int) (err error) {
 	if err := b.drained(ctx, own, all); err != nil {
 		return err
 	}
-	half, err := b.half(ctx, conns, own.perSecond()/2)
-	b.levels = append(b.levels, pixelLevel{fmt.Sprintf("%d connections", conns), all, half})
+	base, half, err := b.halves(ctx, conns, own.perSecond()/2)
+	b.levels = append(b.levels, pixelLevel{fmt.Sprintf("%d connections", conns), all, base, half})
 	return err
 }
 
@@ -198,27 +199,39 @@ func (b *pixelBench) drained(ctx context.Context, own *runner, all []*runner) er
 	return nil
 }
 
-// half measures latencies at half of the rate that mailwake's slices reached.
-func (b *pixelBench) half(ctx context.Context, conns int, rate float64) (t Traffic, err error) {
-	n, err := b.o.mailwake(ctx, b.dir)
+// halves measures latencies of the baseline and of mailwake at half of the rate that
+// mailwake's slices reached.
+func (b *pixelBench) halves(ctx context.Context, conns int, rate float64) (base, own Traffic, err error) {
+	load := Load{Requests: b.fake, Conns: conns, Threads: b.o.Threads, Rate: rate}
+	n, err := b.o.baseline(ctx)
 	if err != nil {
-		return t, err
+		return base, own, err
 	}
+	if base, _, err = b.half(ctx, n, load); err != nil {
+		return base, own, err
+	}
+	if n, err = b.o.mailwake(ctx, b.dir); err != nil {
+		return base, own, err
+	}
+	load.Requests = b.real
+	own, answered, err := b.half(ctx, n, load)
+	b.answered += answered
+	return base, own, err
+}
+
+// half measures one server, which it ends, for long enough that flushes are in it.
+func (b *pixelBench) half(ctx context.Context, n *node, load Load) (t Traffic, answered int64, err error) {
 	r := &runner{node: n}
 	defer func() { err = errors.Join(err, r.end()) }()
-	b.say.step("%d connections, half of the peak", conns)
-	if err := n.rest(ctx, b.o.Warmup); err != nil {
-		return t, err
+	b.say.step("%d connections, half of the peak: %s", load.Conns, n.name)
+	load.Addr = n.public
+	if err := errors.Join(n.rest(ctx, b.o.Warmup), r.start(ctx, load, b.o.Warmup)); err != nil {
+		return t, r.answered, err
 	}
-	if err := r.start(ctx, Load{Addr: n.public, Requests: b.real, Conns: conns, Threads: b.o.Threads, Rate: rate}, b.o.Warmup); err != nil {
-		return t, err
+	if err = r.slice(ctx, 10*b.o.Duration); err != nil {
+		return t, r.answered, err
 	}
-	err = r.slice(ctx, 5*b.o.Duration)
-	b.answered += r.answered
-	if err != nil {
-		return t, err
-	}
-	return r.slices[0], r.drain(b.o.StopLimit)
+	return r.slices[0], r.answered, r.drain(b.o.StopLimit)
 }
 
 // last looks once more at what is stored, with a server that was started anew.
@@ -286,6 +299,7 @@ func (l *pixelLevel) report(s *Sheet) {
 	}
 	s.add(l.name, "p50 at half of the peak", l.half.Latency.P50/1e3, "ms")
 	s.add(l.name, halfP99, l.half.Latency.P99/1e3, "ms")
+	s.add(l.name, "p99 at half of the peak, baseline", l.halfBase.Latency.P99/1e3, "ms")
 	s.atLeast(l.name+": "+overBaseline, minRatio, perSecond)
 	s.atMost(l.name+": "+cpuOverBaseline, maxCPURatio, cpu, "×")
 	s.atMost(l.name+": "+halfP99, maxHalfP99, l.half.Latency.P99/1e3, "ms")

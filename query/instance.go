@@ -78,7 +78,8 @@ func openInstance(ctx context.Context, o *Options, org event.OrgID) (db *sql.DB,
 }
 
 // openDuck opens an empty in-memory DuckDB that loads nothing, tells errors with
-// their position, and takes UTC for the zone of times that have none.
+// their position, keeps what it has read of a Parquet file's footer, and takes UTC for
+// the zone of times that have none.
 func openDuck(threads int, memory int64) (*sql.DB, error) {
 	settings := url.Values{
 		"threads":                      {strconv.Itoa(threads)},
@@ -102,8 +103,13 @@ func openDuck(threads int, memory int64) (*sql.DB, error) {
 		return nil, fmt.Errorf("open DuckDB: %w", err)
 	}
 	db := sql.OpenDB(connector)
-	if _, err := db.Exec("SET GLOBAL TimeZone = 'UTC'"); err != nil {
-		return nil, errors.Join(fmt.Errorf("set zone: %w", err), db.Close())
+	for _, statement := range []string{
+		"SET GLOBAL TimeZone = 'UTC'",
+		"SET GLOBAL parquet_metadata_cache = true", // a data file never changes; within the memory limit
+	} {
+		if _, err := db.Exec(statement); err != nil {
+			return nil, errors.Join(fmt.Errorf("prepare DuckDB: %w", err), db.Close())
+		}
 	}
 	return db, nil
 }
