@@ -25,7 +25,9 @@ type WorkerOptions struct {
 	MaxRows  int
 	MaxBytes int64
 	// Running is how many statements run at once over all organisations, the
-	// others wait; 0 is 4. One organisation gets at most half of them.
+	// others wait; 0 is 4. One organisation gets at most half of them, which share the
+	// threads that Options give an organisation: with more, statements of the same
+	// moment only take the cores from each other.
 	Running int
 	// Processes bounds workers, idle ones included; 0 is 16.
 	Processes int
@@ -70,6 +72,10 @@ func (o *WorkerOptions) setDefaults() {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 }
+
+// perOrg is how many statements of an organisation run at once, so that it cannot keep
+// the others waiting.
+func (o *WorkerOptions) perOrg() int { return max(1, o.Running/2) }
 
 func setDefault[T comparable](v *T, value T) {
 	var zero T

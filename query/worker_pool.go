@@ -50,14 +50,13 @@ func newWorkers(opts *Options, feed feeder) *workers {
 	return w
 }
 
-// turnOf returns the slots of an organisation: half of all, so that it cannot keep
-// the others waiting.
+// turnOf returns the slots of an organisation.
 func (w *workers) turnOf(org event.OrgID) chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	turn, ok := w.mu.orgs[org]
 	if !ok {
-		turn = make(chan struct{}, max(1, cap(w.all)/2))
+		turn = make(chan struct{}, w.opts.Worker.perOrg())
 		w.mu.orgs[org] = turn
 	}
 	return turn

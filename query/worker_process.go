@@ -67,9 +67,10 @@ func startWorker(ctx context.Context, o *Options, key workerKey, dir string) (_ 
 	go p.wait()
 	stop := context.AfterFunc(ctx, func() { p.kill("its caller left") })
 	defer stop()
+	threads := max(1, o.Threads/o.Worker.perOrg())
 	setup := workerSetup{
-		Dir: dir, Org: key.org, Persons: key.persons, Threads: o.Threads, Memory: o.Worker.Memory,
-		Processor: time.Duration(o.Threads) * o.Worker.Timeout,
+		Dir: dir, Org: key.org, Persons: key.persons, Threads: threads, Memory: o.Worker.Memory,
+		Processor: time.Duration(threads) * o.Worker.Timeout,
 		Confine:   confinement{Root: root, UID: o.Worker.UID, GID: o.Worker.GID, Namespaces: namespaces},
 	}
 	ready, err := p.greet(setup)
