@@ -225,7 +225,10 @@ func (b *pixelBench) half(ctx context.Context, n *node, load Load) (t Traffic, a
 	defer func() { err = errors.Join(err, r.end()) }()
 	b.say.step("%d connections, half of the peak: %s", load.Conns, n.name)
 	load.Addr = n.public
-	if err := errors.Join(n.rest(ctx, b.o.Warmup), r.start(ctx, load, b.o.Warmup)); err != nil {
+	if err = n.rest(ctx, b.o.Warmup); err != nil {
+		return t, 0, err
+	}
+	if err = r.start(ctx, load, b.o.Warmup); err != nil {
 		return t, r.answered, err
 	}
 	if err = r.slice(ctx, 10*b.o.Duration); err != nil {
