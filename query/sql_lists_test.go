@@ -171,8 +171,7 @@ func (r *rig) expected(ctx context.Context, text string) (string, error) {
 		return "", err
 	}
 	defer conn.Close()
-	// A subquery, as all limits on rows make of it, names columns that are double.
-	return collectText(ctx, conn, "SELECT * FROM (\n"+strings.Trim(text, "; ")+"\n)")
+	return collectText(ctx, conn, text)
 }
 
 func collectText(ctx context.Context, conn *sql.Conn, text string) (string, error) {
