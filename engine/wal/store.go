@@ -71,6 +71,7 @@ func openStore(o *Options, m *meta, exact *LSN) (_ *store, inv inventory, err er
 	if err != nil {
 		return nil, inv, fmt.Errorf("open log in %s: %w", o.Dir, err)
 	}
+	_ = s.files.remove() // truncate tries again, and tells
 	return s, inv, nil
 }
 
@@ -175,7 +176,7 @@ func (s *store) truncate(first, upTo LSN) error {
 	if err := s.raft.DeleteRange(uint64(first), uint64(upTo)); err != nil {
 		return err
 	}
-	if err := s.files.takeLeftover(); err != nil {
+	if err := s.files.remove(); err != nil {
 		return fmt.Errorf("%w: %w", errLeftover, err)
 	}
 	return nil

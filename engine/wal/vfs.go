@@ -11,16 +11,20 @@ import (
 
 // files passes everything on to a VFS. It knows which files are open, because
 // raft-wal forgets those of an Open that fails half-way; it tells errors of fsync
-// from others; and it keeps errors of Delete, which raft-wal only logs.
+// from others; and it deletes later: raft-wal does so while nobody can append, which
+// takes tens of milliseconds for a segment, and only logs errors.
 type files struct {
 	vfs types.VFS
 
 	mu struct {
 		sync.Mutex
-		open     map[io.Closer]struct{}
-		leftover error
+		open map[io.Closer]struct{}
+		gone []goneFile
 	}
 }
+
+// goneFile is a file that raft-wal has deleted and remove has not.
+type goneFile struct{ dir, name string }
 
 func newFiles(vfs types.VFS) *files {
 	f := &files{vfs: vfs}
@@ -48,22 +52,26 @@ func (f *files) OpenReader(dir, name string) (types.ReadableFile, error) {
 }
 
 func (f *files) Delete(dir, name string) error {
-	err := f.vfs.Delete(dir, name)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		f.mu.Lock()
-		f.mu.leftover = errors.Join(f.mu.leftover, err)
-		f.mu.Unlock()
-	}
-	return err
-}
-
-// takeLeftover returns the errors of Delete since the last call.
-func (f *files) takeLeftover() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	err := f.mu.leftover
-	f.mu.leftover = nil
-	return err
+	f.mu.gone = append(f.mu.gone, goneFile{dir, name})
+	return nil
+}
+
+// remove does what Delete was asked for. What fails is tried again the next time.
+func (f *files) remove() error {
+	f.mu.Lock()
+	gone := f.mu.gone
+	f.mu.gone = nil
+	f.mu.Unlock()
+	var failed error
+	for _, g := range gone {
+		if err := f.vfs.Delete(g.dir, g.name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			failed = errors.Join(failed, err)
+			_ = f.Delete(g.dir, g.name)
+		}
+	}
+	return failed
 }
 
 func (f *files) writer(w types.WritableFile, err error) (types.WritableFile, error) {
