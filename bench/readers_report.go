@@ -31,6 +31,8 @@ type ReadersReport struct {
 	AfterKill      Latency            `json:"after_kill"`
 	Events         int64              `json:"events"`
 	Stored         int64              `json:"stored"`
+	Ratio          float64            `json:"ratio"` // what RatioOf says
+	RatioOf        string             `json:"ratio_of"`
 	Checks         []Check            `json:"checks"`
 }
 
@@ -40,6 +42,7 @@ func (r *ReadersReport) OK() bool { return passed(r.Checks) }
 func (r *ReadersReport) summarise() {
 	read, growth := r.Answers[everything], ratio(r.Beside.Latency.P99, r.Alone.Latency.P99)
 	limit := statementLimit.Seconds() + 2
+	r.Ratio, r.RatioOf = growth, "99th percentile of pixels with readers over that without"
 	r.Checks = []Check{
 		{"stored = answered", number(r.Events), number(r.Stored), r.Stored == r.Events},
 		{"pixels not sent", "0", number(r.Alone.Unsent + r.Beside.Unsent), r.Alone.Unsent+r.Beside.Unsent == 0},

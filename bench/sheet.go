@@ -16,10 +16,10 @@ type Sheet struct {
 	Settings []Setting `json:"settings"`
 	Peers    []Setting `json:"peers"` // version and configuration of each, or why it is absent
 	Figures  []Figure  `json:"figures"`
-	Ratio    float64   `json:"ratio"`    // what RatioOf says; 0 if a baseline is absent
-	RatioOf  string    `json:"ratio_of"` // which figures are divided
-	Events   int64     `json:"events"`   // sent
-	Stored   int64     `json:"stored"`   // counted after a drain and a restart
+	Ratio    float64   `json:"ratio,omitempty"`    // what RatioOf says; absent without a baseline
+	RatioOf  string    `json:"ratio_of,omitempty"` // which figures are divided
+	Events   int64     `json:"events"`             // sent
+	Stored   int64     `json:"stored"`             // counted after a drain and a restart
 	Checks   []Check   `json:"checks"`
 	Notes    []string  `json:"notes,omitempty"`
 }
