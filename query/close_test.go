@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"mailwake/engine/problem"
@@ -83,4 +84,45 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%s: opened %v", name, db)
 		}
 	}
+}
+
+// Statements of an organisation run one after the other as long as they are short; one
+// that is long is overtaken, by as many as may run at once.
+func TestLongStatementsAreOvertaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{TempDir: t.TempDir()}
+		o.Worker.setDefaults()
+		w, key := newWorkers(&o, feeder{}), workerKey{org: 1}
+		for range o.Worker.Running {
+			p := &worker{key: key, idleUntil: time.AfterFunc(time.Hour, func() {})}
+			w.mu.idle, w.mu.live[p] = append(w.mu.idle, p), true
+		}
+		take := func(key workerKey, want time.Duration) *worker {
+			t.Helper()
+			start := time.Now()
+			p, err := w.take(t.Context(), key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := time.Since(start); got != want {
+				t.Errorf("waited %v, want %v", got, want)
+			}
+			return p
+		}
+		for range 3 { // short ones
+			w.give(take(key, 0), true)
+		}
+		long := take(key, 0)
+		second := take(key, youth)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if p, err := w.take(ctx, key); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a third statement runs beside %v and %v: %v, %v", long, second, p, err)
+		}
+		w.give(second, true)
+		third := take(key, 0)
+		time.AfterFunc(youth/2, func() { w.give(third, true) })
+		w.give(take(key, youth/2), true)
+		w.give(long, true)
+	})
 }

@@ -15,7 +15,7 @@ import (
 // workers are the processes that run analysts' statements. One process answers one
 // statement at a time and keeps what it was fed for the next one.
 //
-//	take: a slot of the organisation, a slot of all ─▶ an idle worker or a new one
+//	take: slots of the organisation, a slot of all ─▶ an idle worker or a new one
 //	give: healthy ─▶ idle, for Options.Idle; anything else ─▶ killed
 type workers struct {
 	opts *Options
@@ -25,12 +25,24 @@ type workers struct {
 	mu struct {
 		sync.Mutex
 		closed  bool
-		orgs    map[event.OrgID]chan struct{} // one token per running statement of the organisation
-		idle    []*worker                     // given back last, last
+		orgs    map[event.OrgID]slots
+		idle    []*worker // given back last, last
 		live    map[*worker]bool
 		emptied map[event.OrgID]uint64 // Rules.Emptied of the last statement
 	}
 }
+
+// slots of an organisation.
+type slots struct {
+	all   chan struct{} // one token per running statement
+	young chan struct{} // one token per statement that has not run for long
+}
+
+// youth is how long a statement keeps the next one waiting. Those that are short gain
+// nothing by running beside each other: the cores they would share are those that
+// recipients need as well, and each process is fed what the other was. One that is long
+// is overtaken.
+const youth = 200 * time.Millisecond
 
 // workerKey is whose rows a worker holds, and which of them.
 type workerKey struct {
@@ -45,38 +57,52 @@ func newWorkers(opts *Options, feed feeder) *workers {
 		}
 	}
 	w := &workers{opts: opts, feed: feed, all: make(chan struct{}, opts.Worker.Running)}
-	w.mu.orgs = map[event.OrgID]chan struct{}{}
+	w.mu.orgs = map[event.OrgID]slots{}
 	w.mu.live, w.mu.emptied = map[*worker]bool{}, map[event.OrgID]uint64{}
 	return w
 }
 
-// turnOf returns the slots of an organisation.
-func (w *workers) turnOf(org event.OrgID) chan struct{} {
+func (w *workers) slotsOf(org event.OrgID) slots {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	turn, ok := w.mu.orgs[org]
+	s, ok := w.mu.orgs[org]
 	if !ok {
-		turn = make(chan struct{}, w.opts.Worker.perOrg())
-		w.mu.orgs[org] = turn
+		n := w.opts.Worker.perOrg()
+		s = slots{make(chan struct{}, n), make(chan struct{}, max(1, n/2))}
+		w.mu.orgs[org] = s
 	}
-	return turn
+	return s
 }
 
 // take returns a worker that is the caller's until give.
-func (w *workers) take(ctx context.Context, key workerKey) (_ *worker, err error) {
-	turn := w.turnOf(key.org)
-	for _, slots := range []chan struct{}{turn, w.all} {
+func (w *workers) take(ctx context.Context, key workerKey) (p *worker, err error) {
+	org := w.slotsOf(key.org)
+	for _, slot := range []chan struct{}{org.all, org.young, w.all} {
 		select {
-		case slots <- struct{}{}:
+		case slot <- struct{}{}:
 			defer func() {
 				if err != nil {
-					<-slots
+					<-slot
 				}
 			}()
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
+	if p, err = w.find(ctx, key); err != nil {
+		return nil, err
+	}
+	grow := sync.OnceFunc(func() { <-org.young })
+	timer := time.AfterFunc(youth, grow)
+	p.grow = func() {
+		timer.Stop()
+		grow()
+	}
+	return p, nil
+}
+
+// find returns an idle worker for key or a new one.
+func (w *workers) find(ctx context.Context, key workerKey) (*worker, error) {
 	p, victim, err := w.idle(key)
 	if err != nil {
 		return nil, err
@@ -135,9 +161,11 @@ func (w *workers) start(ctx context.Context, key workerKey) (*worker, error) {
 
 // give takes a worker back. One that is in doubt is killed.
 func (w *workers) give(p *worker, healthy bool) {
+	grow := p.grow // p may be another caller's before this one returns
 	defer func() {
 		<-w.all
-		<-w.turnOf(p.key.org)
+		<-w.slotsOf(p.key.org).all
+		grow()
 	}()
 	w.mu.Lock()
 	if !healthy || w.mu.closed || !w.mu.live[p] {

@@ -23,6 +23,7 @@ type worker struct {
 	cmd       *exec.Cmd
 	end       *parentEnd
 	idleUntil *time.Timer // while idle
+	grow      func()      // while taken: lets the next statement run
 
 	// What it was fed so far.
 	pulled    event.Position

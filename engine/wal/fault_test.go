@@ -1,12 +1,14 @@
 package wal
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"mailwake/engine/wal/waltest"
 )
@@ -256,4 +258,51 @@ func TestEveryCallFails(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Segments are deleted while others append, and what could not be deleted is tried again.
+func TestAppendsDuringDeletion(t *testing.T) {
+	disk := waltest.NewDisk()
+	l := mustOpen(t, onDisk(disk))
+	for i := range 60 {
+		mustAppend(t, l, payload(i, 300))
+	}
+	before := len(disk.Names())
+	deletions := 0
+	disk.Inject(func(op waltest.Op) error {
+		if op.Kind != waltest.Delete {
+			return nil
+		}
+		deletions++
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		appended := make(chan error, 1)
+		go func() {
+			_, err := l.Append(ctx, framed("meanwhile"), 1)
+			appended <- err
+		}()
+		select {
+		case err := <-appended:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-ctx.Done():
+			t.Error("an append waits for a deletion")
+		}
+		return errDisk
+	})
+	if err := l.Truncate(50); !errors.Is(err, errDisk) || deletions == 0 {
+		t.Fatalf("%d deletions, %v", deletions, err)
+	}
+	if n := len(disk.Names()); n < before {
+		t.Fatalf("%d of %d files are left though none could be deleted", n, before)
+	}
+	disk.Inject(nil)
+	if err := l.Truncate(51); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(disk.Names()); n > before-deletions+1 { // an append may have begun a segment
+		t.Errorf("%d of %d files are left after %d deletions", n, before, deletions)
+	}
+	mustClose(t, l)
 }
