@@ -27,7 +27,8 @@ type WorkerOptions struct {
 	// Running is how many statements run at once over all organisations, the
 	// others wait; 0 is 4. One organisation gets at most half of them, which share the
 	// threads that Options give an organisation: with more, statements of the same
-	// moment only take the cores from each other.
+	// moment only take the cores from each other. Half of these may have run for less
+	// than 0.2 s: short statements follow each other, and pass those that are long.
 	Running int
 	// Processes bounds workers, idle ones included; 0 is 16.
 	Processes int

@@ -16,7 +16,7 @@ type sqlFlags struct {
 	SQLMemoryMB  int64         `name:"sql-memory-mb" help:"Memory of a statement's process, in MiB." default:"512"`
 	SQLRows      int           `name:"sql-rows" help:"Most rows of a result." default:"50000000"`
 	SQLMB        int64         `name:"sql-mb" help:"Largest result, in MiB." default:"8192"`
-	SQLRunning   int           `name:"sql-running" help:"Statements that run at once; one organisation gets half of them." default:"4"`
+	SQLRunning   int           `name:"sql-running" help:"Statements that run at once; one organisation gets half of them, short ones (0.2 s) half of that." default:"4"`
 	SQLProcesses int           `name:"sql-processes" help:"Most processes for statements, idle ones included." default:"16"`
 	SQLIdle      time.Duration `name:"sql-idle" help:"How long an idle process is kept." default:"1m"`
 	SQLUser      int           `name:"sql-uid" help:"User and group id that statements run as when the server is root." default:"65534"`
