@@ -260,7 +260,7 @@ func TestEveryCallFails(t *testing.T) {
 	}
 }
 
-// Segments are deleted while others append, and what could not be deleted is tried again.
+// Segments are deleted while others append and read, and what could not be deleted is tried again.
 func TestAppendsDuringDeletion(t *testing.T) {
 	disk := waltest.NewDisk()
 	l := mustOpen(t, onDisk(disk))
@@ -279,6 +279,9 @@ func TestAppendsDuringDeletion(t *testing.T) {
 		appended := make(chan error, 1)
 		go func() {
 			_, err := l.Append(ctx, framed("meanwhile"), 1)
+			for _, failed := range l.Read(1 << 40) {
+				err = errors.Join(err, failed)
+			}
 			appended <- err
 		}()
 		select {
@@ -287,7 +290,7 @@ func TestAppendsDuringDeletion(t *testing.T) {
 				t.Error(err)
 			}
 		case <-ctx.Done():
-			t.Error("an append waits for a deletion")
+			t.Error("an append or a reader waits for a deletion")
 		}
 		return errDisk
 	})

@@ -71,3 +71,27 @@ func TestLogEndsItsThread(t *testing.T) {
 		runtime.Gosched()
 	}
 }
+
+// Space is given back in steps, and the file goes all the same.
+func TestDeleteShrinks(t *testing.T) {
+	dir := t.TempDir()
+	f, err := os.Create(filepath.Join(dir, "segment"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const size = 2*shrinkStep + 5
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	shrink(f)
+	if info, err := f.Stat(); err != nil || info.Size() != size%shrinkStep {
+		t.Errorf("%v, %v", info, err)
+	}
+	if err := newOSFiles().Delete(dir, "segment"); err != nil {
+		t.Error(err)
+	}
+	if err := newOSFiles().Delete(dir, "segment"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of a file that is gone: %v", err)
+	}
+}

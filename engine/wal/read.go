@@ -1,7 +1,6 @@
 package wal
 
 import (
-	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -67,27 +66,33 @@ func (l *Log) fetch(next *LSN, entry *raft.Log) (Record, error) {
 // has been dropped, or only files that are no longer used are left behind, which
 // the next Open removes.
 func (l *Log) Truncate(upTo LSN) error {
+	files, err := l.truncate(upTo)
+	if err != nil {
+		return err
+	}
+	return files.remove() // takes its time, and holds nobody up
+}
+
+// truncate is Truncate but for the files that are no longer used: they are to be
+// removed from what it returns.
+func (l *Log) truncate(upTo LSN) (*files, error) {
 	l.state.Lock()
 	defer l.state.Unlock()
 	l.mu.Lock()
 	first, last, closed := l.mu.first, l.mu.last, l.mu.closed
 	l.mu.Unlock()
 	if closed {
-		return ErrClosed
+		return nil, ErrClosed
 	}
 	upTo = min(upTo, last)
-	var leftover error
 	if drop := min(upTo, last-min(last, 1)); first > 0 && drop >= first {
 		if err := l.state.store.truncate(first, drop); err != nil {
-			if !errors.Is(err, errLeftover) {
-				return fmt.Errorf("truncate log up to group %d: %w", drop, err)
-			}
-			leftover = err
+			return nil, fmt.Errorf("truncate log up to group %d: %w", drop, err)
 		}
 		first = drop + 1
 	}
 	l.forget(first, upTo)
-	return leftover
+	return l.state.store.files, nil
 }
 
 // forget takes the groups up to upTo out of the books; those from first on stay

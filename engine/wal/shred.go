@@ -14,24 +14,33 @@ var ErrNeeded = errors.New("log holds groups that are still needed")
 // log goes on with the next number; appends wait until Shred is done. With an
 // error from drain, or ErrNeeded when it has left a group, the log is as before.
 func (l *Log) Shred(drain func() error) error {
+	files, err := l.shred(drain)
+	if err != nil {
+		return err
+	}
+	return files.remove()
+}
+
+// shred is Shred but for the files, which are to be removed from what it returns.
+func (l *Log) shred(drain func() error) (*files, error) {
 	l.turn <- struct{}{}
 	defer func() { <-l.turn }()
 	if err := drain(); err != nil {
-		return err
+		return nil, err
 	}
 	// raft-wal may be about to seal the newest segment in the background and would
 	// seal the one that takes its place instead; a new store has nothing pending.
 	if err := l.reopen(); err != nil {
-		return err
+		return nil, err
 	}
 	l.state.Lock()
 	defer l.state.Unlock()
+	store := l.state.store
 	first, last, err := l.shreddable()
 	if err != nil || first == 0 {
-		return err
+		return store.files, err
 	}
-	err = l.state.store.truncate(first, last)
-	if err != nil && !errors.Is(err, errLeftover) {
+	if err = store.truncate(first, last); err != nil {
 		// The list of segments may be written and the new segment not be there.
 		l.broken = true
 		err = fmt.Errorf("shred log up to group %d: %w", last, err)
@@ -39,7 +48,7 @@ func (l *Log) Shred(drain func() error) error {
 	if segments := l.meta.current().State.Segments; len(segments) > 0 && LSN(segments[0].BaseIndex) > last {
 		l.empty(last)
 	}
-	return err
+	return store.files, err
 }
 
 // shreddable returns the groups there are, first 0 for none, if all are truncated.

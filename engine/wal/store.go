@@ -20,9 +20,6 @@ import (
 // format within is told by the group's own version byte.
 const codecID = 0x656b61776c69616d
 
-// errLeftover marks a truncation that is done but could not delete a file.
-var errLeftover = errors.New("segment file could not be deleted")
-
 // store is one life of a raft-wal log: from an Open to an error of its writer.
 type store struct {
 	dir   string
@@ -71,7 +68,7 @@ func openStore(o *Options, m *meta, exact *LSN) (_ *store, inv inventory, err er
 	if err != nil {
 		return nil, inv, fmt.Errorf("open log in %s: %w", o.Dir, err)
 	}
-	_ = s.files.remove() // truncate tries again, and tells
+	_ = s.files.remove() // Truncate tries again, and tells
 	return s, inv, nil
 }
 
@@ -170,16 +167,10 @@ func (s *store) diagnose(lsn LSN, reason string, cause error) error {
 	return err
 }
 
-// truncate drops groups first..upTo. errLeftover means that it did but could not
-// delete a file.
+// truncate drops groups first..upTo. Segments that held nothing else are left to
+// files.remove.
 func (s *store) truncate(first, upTo LSN) error {
-	if err := s.raft.DeleteRange(uint64(first), uint64(upTo)); err != nil {
-		return err
-	}
-	if err := s.files.remove(); err != nil {
-		return fmt.Errorf("%w: %w", errLeftover, err)
-	}
-	return nil
+	return s.raft.DeleteRange(uint64(first), uint64(upTo))
 }
 
 // close closes all files. raft-wal's goroutine may outlive it by a moment but

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -12,7 +13,7 @@ import (
 // files passes everything on to a VFS. It knows which files are open, because
 // raft-wal forgets those of an Open that fails half-way; it tells errors of fsync
 // from others; and it deletes later: raft-wal does so while nobody can append, which
-// takes tens of milliseconds for a segment, and only logs errors.
+// takes a tenth of a second for a segment, and only logs errors.
 type files struct {
 	vfs types.VFS
 
@@ -71,7 +72,10 @@ func (f *files) remove() error {
 			_ = f.Delete(g.dir, g.name)
 		}
 	}
-	return failed
+	if failed != nil {
+		return fmt.Errorf("segment file could not be deleted: %w", failed)
+	}
+	return nil
 }
 
 func (f *files) writer(w types.WritableFile, err error) (types.WritableFile, error) {
