@@ -89,6 +89,20 @@ func TestOpenLoop(t *testing.T) {
 	}
 }
 
+// A worker that is behind takes answers between the requests that it sends.
+func TestOpenLoopTakesTurns(t *testing.T) {
+	addr := listen(t, func(http.ResponseWriter, *http.Request) {})
+	w := dial(t, Load{Addr: addr, Conns: 4 * batch, Threads: 1, Rate: 1e6}).workers[0]
+	w.result, w.end = Result{Latency: newLatency()}, time.Hour
+	now, err := w.sendDue(time.Now().Add(-time.Minute))
+	if err != nil || w.inFlight != batch {
+		t.Errorf("%d requests sent before the first answer is taken, %v", w.inFlight, err)
+	}
+	if got := w.pause(now); got != 0 {
+		t.Errorf("waits for %v with requests due", got)
+	}
+}
+
 // A server that stalls makes every request late that was due meanwhile, not only
 // the one it was busy with.
 func TestOpenLoopCountsWaiting(t *testing.T) {

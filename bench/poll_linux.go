@@ -16,7 +16,8 @@ const (
 	// epollPwait2 waits with a nanosecond timeout (Linux 5.11); the syscall package
 	// does not name it.
 	epollPwait2 = 441
-	// batch bounds the answers taken before due requests are sent.
+	// batch bounds the answers taken before due requests are sent, and the other way
+	// round.
 	batch = 32
 )
 

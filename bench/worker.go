@@ -112,9 +112,10 @@ func (w *worker) run(ctx context.Context, start time.Time, d time.Duration) erro
 	}
 }
 
-// sendDue sends what is due now on idle connections.
+// sendDue sends what is due now on idle connections, a batch at most: answers that
+// have come are not to wait until a worker that is behind has caught up.
 func (w *worker) sendDue(start time.Time) (now time.Duration, err error) {
-	for {
+	for range batch {
 		now = time.Since(start)
 		if w.inFlight == 0 {
 			w.progress = now // idle is no stall
@@ -131,6 +132,7 @@ func (w *worker) sendDue(start time.Time) (now time.Duration, err error) {
 			w.result.Lag = max(w.result.Lag, now-at)
 		}
 	}
+	return now, nil
 }
 
 // due returns the moment for which the next request is meant, if that has come.
@@ -164,7 +166,13 @@ func (w *worker) over(now time.Duration) bool {
 
 // pause is how long there is nothing to send.
 func (w *worker) pause(now time.Duration) time.Duration {
-	if at := w.arrival(); w.interval > 0 && w.idle.count > 0 && at < w.end {
+	at, due := w.due(now)
+	switch {
+	case w.idle.count == 0:
+		return tick
+	case due:
+		return 0
+	case w.interval > 0 && at < w.end:
 		return min(max(at-now, pace), tick)
 	}
 	return tick
