@@ -98,6 +98,32 @@ type osFile struct {
 	*os.File
 	syncer *syncer
 	first  func() error // the next Sync, once
+	zeroed int64        // where the zeros that WriteAt has written end
+}
+
+// zeroAhead is how many bytes of a file are filled with zeros at a time, before they
+// are written: ext4 notes in its journal where preallocated space is written for the
+// first time, which makes an fdatasync of 4 KiB take 186 instead of 104 µs. Zeros are
+// what is there anyway.
+const zeroAhead = 1 << 20
+
+var zeros [zeroAhead]byte
+
+// WriteAt implements types.WritableFile. Nothing that matters follows what is written.
+func (f *osFile) WriteAt(b []byte, at int64) (int, error) {
+	if end := at + int64(len(b)); end > f.zeroed {
+		info, err := f.Stat()
+		if err != nil {
+			return 0, err
+		}
+		f.zeroed = min((end/zeroAhead+1)*zeroAhead, info.Size())
+		if f.zeroed > end {
+			if _, err := f.File.WriteAt(zeros[:f.zeroed-end], end); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return f.File.WriteAt(b, at)
 }
 
 // Sync implements types.WritableFile. Times of the file are not made durable, all

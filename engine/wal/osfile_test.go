@@ -1,10 +1,12 @@
 package wal
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -93,5 +95,34 @@ func TestDeleteShrinks(t *testing.T) {
 	}
 	if err := newOSFiles().Delete(dir, "segment"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("of a file that is gone: %v", err)
+	}
+}
+
+// Zeros go ahead of what is written, over none of it and not beyond the file.
+func TestZeroAhead(t *testing.T) {
+	dir := t.TempDir()
+	files := newOSFiles()
+	w, err := files.Create(dir, "segment", 2*zeroAhead+10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	var want []byte
+	for i := 0; len(want) < 2*zeroAhead; i++ {
+		part := bytes.Repeat([]byte{byte(i) | 1}, 100_003)
+		if _, err := w.WriteAt(part, int64(len(want))); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, part...)
+		got, err := os.ReadFile(filepath.Join(dir, "segment"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if end := max(2*zeroAhead+10, len(want)); !bytes.Equal(got, append(slices.Clone(want), make([]byte, end-len(want))...)) {
+			t.Fatalf("after %d bytes the file differs, of %d bytes", len(want), len(got))
+		}
+	}
+	if zeroed := w.(*osFile).zeroed; zeroed < 2*zeroAhead {
+		t.Errorf("zeros up to %d only", zeroed)
 	}
 }
