@@ -89,6 +89,9 @@ func (l *Log) join(frames []byte, n int, w Waiter) (g *group, leads bool, err er
 		g.done = make(chan struct{})
 	}
 	g.add(frames, n)
+	if g.calls == gatherEnough && g == l.mu.gathering {
+		l.pauser.cut()
+	}
 	if w != nil {
 		g.posts = append(g.posts, w)
 	}
@@ -112,8 +115,9 @@ func (l *Log) lead(g *group) {
 		<-l.turn
 		l.settle(g)
 	}()
-	l.gather()
+	l.gather(g)
 	l.mu.Lock()
+	l.mu.gathering = nil
 	if l.mu.open == g {
 		l.mu.open = nil
 	}
@@ -136,19 +140,28 @@ func (l *Log) lead(g *group) {
 	finished = true
 }
 
-// A busy log waits gatherTime for more callers before it writes a group: on a
-// disk that syncs within that time, groups would otherwise stay small, and the
+// A busy log waits for more callers before it writes a group, for gatherTime at most:
+// on a disk that syncs within that time, groups would otherwise stay small, and the
 // cost of an fsync and of waking the callers is per group (some 0.1 ms of CPU). It
-// is busy when the last group had gatherFrom callers; a lone caller never waits.
+// is busy when the last group had gatherFrom callers; a lone caller never waits. With
+// gatherEnough a group has enough: to wait on would cost callers more than it saves.
 const (
-	gatherTime = 500 * time.Microsecond
-	gatherFrom = 4
+	gatherTime   = 500 * time.Microsecond
+	gatherFrom   = 4
+	gatherEnough = 64
 )
 
-// gather lets others join the group. The caller has the turn.
-func (l *Log) gather() {
-	if l.calls >= gatherFrom {
-		l.pauser.pause(gatherTime)
+// gather lets others join g. The caller has the turn.
+func (l *Log) gather(g *group) {
+	l.mu.Lock()
+	waits := l.calls >= gatherFrom && g.calls < gatherEnough
+	if waits {
+		l.mu.gathering = g
+		l.pauser.start(l.gatherTime)
+	}
+	l.mu.Unlock()
+	if waits {
+		l.pauser.wait()
 	}
 }
 

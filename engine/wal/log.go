@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft-wal/types"
 )
@@ -80,9 +81,10 @@ type Log struct {
 	// to be opened anew before the next write.
 	broken bool
 	// calls is, under turn, how many callers the last group had; pauser waits for
-	// more of them.
-	calls  int
-	pauser pauser
+	// more of them, for gatherTime.
+	calls      int
+	pauser     pauser
+	gatherTime time.Duration
 
 	// state excludes readers while segments are removed or the store is replaced:
 	// raft-wal may close a file under a reader that is just about to take it.
@@ -93,12 +95,13 @@ type Log struct {
 
 	mu struct {
 		sync.Mutex
-		open    *group // collects callers until its leader has the turn
-		free    []*group
-		pending int           // groups between their first caller and their result
-		idle    chan struct{} // closed when pending drops to 0 after Close
-		closed  bool
-		err     error // why the log accepts no more, for good
+		open      *group // collects callers until its leader has the turn
+		gathering *group // whose leader waits for more callers
+		free      []*group
+		pending   int           // groups between their first caller and their result
+		idle      chan struct{} // closed when pending drops to 0 after Close
+		closed    bool
+		err       error // why the log accepts no more, for good
 
 		first, last LSN
 		sizes       []uint32 // frame bytes of groups first..last, 0 once truncated
@@ -112,7 +115,7 @@ func Open(o Options) (_ *Log, err error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	l := &Log{opt: o, turn: make(chan struct{}, 1)}
+	l := &Log{opt: o, turn: make(chan struct{}, 1), gatherTime: gatherTime}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.closeVFS())

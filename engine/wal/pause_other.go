@@ -5,8 +5,12 @@ package wal
 import "time"
 
 // pauser waits.
-type pauser struct{}
+type pauser struct{ d time.Duration }
 
-func (*pauser) pause(d time.Duration) { time.Sleep(d) }
+func (p *pauser) start(d time.Duration) { p.d = d }
+
+func (p *pauser) wait() { time.Sleep(p.d) }
+
+func (*pauser) cut() {}
 
 func (*pauser) close() error { return nil }

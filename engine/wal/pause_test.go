@@ -7,17 +7,22 @@ import (
 
 func TestPauseIsNotTooShort(t *testing.T) {
 	var p pauser
-	for _, d := range []time.Duration{time.Microsecond, gatherTime, 3 * time.Millisecond} {
+	pause := func(d time.Duration) time.Duration {
 		start := time.Now()
-		if p.pause(d); time.Since(start) < d {
-			t.Errorf("a pause of %v took %v", d, time.Since(start))
+		p.start(d)
+		p.wait()
+		return time.Since(start)
+	}
+	for _, d := range []time.Duration{time.Microsecond, gatherTime, 3 * time.Millisecond} {
+		if took := pause(d); took < d {
+			t.Errorf("a pause of %v took %v", d, took)
 		}
 	}
 	if err := p.close(); err != nil {
 		t.Error(err)
 	}
-	start := time.Now() // a timer that is gone is no reason to do without
-	if p.pause(gatherTime); time.Since(start) < gatherTime {
-		t.Errorf("without a timer a pause of %v took %v", gatherTime, time.Since(start))
+	if took := pause(gatherTime); took < gatherTime { // a timer that is gone is no reason to do without
+		t.Errorf("without a timer a pause of %v took %v", gatherTime, took)
 	}
+	p.cut() // of nothing
 }
