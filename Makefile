@@ -86,7 +86,7 @@ postfix: ## let a real Postfix deliver replies over LMTP on loopback (needs root
 bench-setup: ## install chDB, ClickHouse within a process, as locked: a peer of bench kpi and bench bulk
 	@npm install --no-save --prefix bench/peers --no-audit --no-fund --loglevel=error
 
-bench: build setup bench-setup ## measure everything and regenerate bench/reports (75 minutes, alone on the machine; 15 GB of memory)
+bench: build setup bench-setup ## measure everything and regenerate bench/reports (70 minutes, alone on the machine; 15 GB of memory)
 	@bin/mailwake bench all --report bench/reports
 	go test -run '^$$' -bench . -benchmem ./engine/... ./ingest/... ./query
 
