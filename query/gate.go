@@ -17,7 +17,10 @@ import (
 // every object of the tree against allow-lists (gate_walk.go), and gives back the
 // text that DuckDB writes for that tree: what runs is what was looked at, not what
 // was typed. It is safe for concurrent use.
-type gate struct{ db *sql.DB }
+type gate struct {
+	db          *sql.DB
+	read, write *sql.Stmt // text to tree, tree to text
+}
 
 const (
 	// maxStatement bounds a statement in bytes: the longest hand-written report seen
@@ -36,10 +39,17 @@ func newGate() (*gate, error) {
 			return nil, errors.Join(fmt.Errorf("lock parser: %w", err), db.Close())
 		}
 	}
-	return &gate{db: db}, nil
+	g := &gate{db: db}
+	if g.read, err = db.Prepare("SELECT json_serialize_sql($1::VARCHAR)::VARCHAR"); err == nil {
+		g.write, err = db.Prepare("SELECT json_deserialize_sql($1::JSON)")
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare parser: %w", err), db.Close())
+	}
+	return g, nil
 }
 
-func (g *gate) close() error { return g.db.Close() }
+func (g *gate) close() error { return errors.Join(g.read.Close(), g.write.Close(), g.db.Close()) }
 
 // knowsZone says whether name is a time zone.
 func (g *gate) knowsZone(ctx context.Context, name string) (known bool, err error) {
@@ -62,7 +72,7 @@ type parsed struct {
 }
 
 func (g *gate) parse(ctx context.Context, text string) (p parsed, err error) {
-	if err := g.db.QueryRowContext(ctx, "SELECT json_serialize_sql($1::VARCHAR)::VARCHAR", text).Scan(&p.tree); err != nil {
+	if err := g.read.QueryRowContext(ctx, text).Scan(&p.tree); err != nil {
 		return p, fmt.Errorf("parse statement: %w", err)
 	}
 	if json.Unmarshal([]byte(p.tree), &p) != nil {
@@ -111,7 +121,7 @@ func (g *gate) check(ctx context.Context, text string, s surface) (passed, error
 // through between the two.
 func (g *gate) canonical(ctx context.Context, serialized string, tree any, text string, s surface) (passed, error) {
 	var p passed
-	if err := g.db.QueryRowContext(ctx, "SELECT json_deserialize_sql($1::JSON)", serialized).Scan(&p.text); err != nil {
+	if err := g.write.QueryRowContext(ctx, serialized).Scan(&p.text); err != nil {
 		return passed{}, fmt.Errorf("write statement: %w", err)
 	}
 	again, err := g.parse(ctx, p.text)

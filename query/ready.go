@@ -36,7 +36,10 @@ func (db *DB) Run(ctx context.Context) error {
 	defer db.runs.Store(false)
 	var loops sync.WaitGroup
 	defer loops.Wait()
-	loops.Go(func() { db.countTails(ctx) })
+	loops.Go(func() { keepUp(ctx, db.countTails) })
+	if db.work != nil {
+		loops.Go(func() { keepUp(ctx, db.work.feedAhead) })
+	}
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
 	for {
@@ -50,8 +53,15 @@ func (db *DB) Run(ctx context.Context) error {
 	}
 }
 
-// countTails counts the tails of those who were asked about lately, again and again.
+// countTails counts the tails of those who were asked about lately.
 func (db *DB) countTails(ctx context.Context) {
+	for _, s := range db.askedSince(db.opts.Clock().Add(-countFor)) {
+		_ = s.count(ctx) // the next query finds it again, and says so
+	}
+}
+
+// keepUp does what follows the tail again and again, with pauses in which others get on.
+func keepUp(ctx context.Context, follow func(context.Context)) {
 	pause := time.NewTimer(countEvery)
 	defer pause.Stop()
 	for {
@@ -61,9 +71,7 @@ func (db *DB) countTails(ctx context.Context) {
 		case <-pause.C:
 		}
 		from := time.Now()
-		for _, s := range db.askedSince(db.opts.Clock().Add(-countFor)) {
-			_ = s.count(ctx) // the next query finds it again, and says so
-		}
+		follow(ctx)
 		pause.Reset(max(countEvery, countRest*time.Since(from)))
 	}
 }

@@ -42,6 +42,21 @@ func (s *store) advance(view View) error {
 	return nil
 }
 
+// catchUp brings the segments up to view.
+func (s *store) catchUp(ctx context.Context, view View) error {
+	if err := s.takeTurn(ctx); err != nil {
+		return err
+	}
+	defer s.endTurn()
+	if err := s.advance(view); err != nil {
+		return fmt.Errorf("follow tail: %w", err)
+	}
+	if err := s.pull(ctx, view); err != nil {
+		return fmt.Errorf("copy tail: %w", err)
+	}
+	return nil
+}
+
 // pull copies the tail rows of view that no segment has yet. Each row is copied
 // once.
 func (s *store) pull(ctx context.Context, view View) error {

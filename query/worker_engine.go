@@ -35,7 +35,6 @@ type personEngine struct {
 	files pinnedFiles
 
 	order *workerOrder // the newest that came
-	parts [][]byte     // tail rows that no statement has taken yet
 	news  catalogNews  // that no statement has taken yet
 	rules Rules
 	veils veils
@@ -59,14 +58,14 @@ func newPersonEngine(ctx context.Context, setup workerSetup, files *net.UnixConn
 
 func (e *personEngine) surface() surface { return publishedTables }
 
-func (e *personEngine) take(_ context.Context, o *workerOrder) error {
-	if len(o.Rows) > 0 {
-		e.parts = append(e.parts, o.Rows)
+func (e *personEngine) take(ctx context.Context, o *workerOrder) error {
+	if err := e.store.catchUp(ctx, &fedView{order: o}); err != nil {
+		return err
 	}
-	e.news.add(&o.News)
 	if o.Statement == nil {
 		return nil
 	}
+	e.news.add(&o.News)
 	o.Rules.apply(&e.rules)
 	e.order = o
 	return e.files.keep(o.Files)
@@ -79,7 +78,7 @@ func (e *personEngine) answer(ctx context.Context, q question, out resultWriter)
 		return errInside{err}
 	}
 	defer l.release()
-	e.parts, e.news = nil, catalogNews{}
+	e.news = catalogNews{}
 	if l.veil, err = e.veils.of(ctx, l); err != nil {
 		return errInside{err}
 	}
@@ -108,7 +107,7 @@ func runStatement(ctx context.Context, duck *sql.DB, head string, q question, ou
 
 // View gives the last order as a View.
 func (e *personEngine) View(context.Context, event.OrgID) (View, error) {
-	v := &fedView{order: e.order, parts: e.parts}
+	v := &fedView{order: e.order}
 	for _, n := range e.order.Files {
 		v.files = append(v.files, e.files.path(n))
 	}
@@ -130,7 +129,6 @@ func (e *personEngine) current(event.OrgID) (Rules, error) { return e.rules, nil
 type fedView struct {
 	order *workerOrder
 	files []string
-	parts [][]byte
 }
 
 func (v *fedView) Files() []string                 { return v.files }
@@ -142,18 +140,16 @@ func (v *fedView) Close()                          {}
 func (v *fedView) Rows(from event.Position) iter.Seq2[event.Position, *event.Interaction] {
 	return func(yield func(event.Position, *event.Interaction) bool) {
 		in := new(event.Interaction)
-		for _, part := range v.parts {
-			for len(part) > 0 {
-				pos, row, rest, err := nextTailRow(part)
-				if err == nil {
-					err = event.DecodeRow(row, in)
-				}
-				if err != nil {
-					panic(err) // the parent wrote it: memory is damaged
-				}
-				if part = rest; pos >= from && !yield(pos, in) {
-					return
-				}
+		for left := v.order.Rows; len(left) > 0; {
+			pos, row, rest, err := nextTailRow(left)
+			if err == nil {
+				err = event.DecodeRow(row, in)
+			}
+			if err != nil {
+				panic(err) // the parent wrote it: memory is damaged
+			}
+			if left = rest; pos >= from && !yield(pos, in) {
+				return
 			}
 		}
 	}

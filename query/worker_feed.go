@@ -26,6 +26,8 @@ type feeder struct {
 // feed sends what the worker does not have yet, and the statement. The View's files
 // are pinned until release. After an error the worker is of no use any more.
 func (f feeder) feed(ctx context.Context, p *worker, st workerStatement) (snapshot int64, release func(), err error) {
+	p.feeding.Lock()
+	defer p.feeding.Unlock()
 	if !p.key.persons {
 		return 0, func() {}, f.feedTotals(ctx, p, st)
 	}
@@ -42,6 +44,28 @@ func (f feeder) feed(ctx context.Context, p *worker, st workerStatement) (snapsh
 		return 0, nil, err
 	}
 	return view.SnapshotID(), view.Close, nil
+}
+
+// ahead sends a worker that is idle the rows that came since. What keeps a View from
+// being taken is for the next statement to say. After an error the worker is of no use
+// any more.
+func (f feeder) ahead(ctx context.Context, p *worker, idle func() bool) error {
+	p.feeding.Lock()
+	defer p.feeding.Unlock()
+	rules, err := f.opts.Rules(p.key.org)
+	if err != nil || rules.readable() != nil || !idle() {
+		return nil
+	}
+	view, err := f.opts.Source.View(ctx, p.key.org)
+	if err != nil {
+		return nil
+	}
+	defer view.Close()
+	order, err := p.sendRows(view)
+	if err != nil || len(order.Rows) == 0 {
+		return err
+	}
+	return p.end.orders.Encode(order)
 }
 
 func (f feeder) feedTotals(ctx context.Context, p *worker, st workerStatement) error {
@@ -61,17 +85,11 @@ func (f feeder) feedTotals(ctx context.Context, p *worker, st workerStatement) e
 }
 
 func (f feeder) feedView(ctx context.Context, p *worker, view View, rules Rules, st workerStatement) error {
-	order := workerOrder{Snapshot: view.SnapshotID(), Rules: p.fedRules(&rules), Statement: &st}
-	order.From, order.To = view.Tail()
-	if order.From < p.from || order.To < p.pulled {
-		return errors.New("feed worker: tail moved back")
+	order, err := p.sendRows(view)
+	if err != nil {
+		return err
 	}
-	p.pulled = max(p.pulled, order.From)
-	var err error
-	if order.Rows, err = p.sendRows(view, order.To); err != nil {
-		return errWorkerGone(err)
-	}
-	p.from, p.pulled = order.From, order.To
+	order.Snapshot, order.Rules, order.Statement = view.SnapshotID(), p.fedRules(&rules), &st
 	if order.News, p.mark, err = readNews(ctx, f.opts.Catalog, p.key.org, p.mark); err != nil {
 		return err
 	}
@@ -84,22 +102,29 @@ func (f feeder) feedView(ctx context.Context, p *worker, view View, rules Rules,
 	return nil
 }
 
-// sendRows sends the tail's new rows before to in parts, and returns the last part
-// unsent.
-func (p *worker) sendRows(view View, to event.Position) (rest []byte, err error) {
+// sendRows sends the tail's new rows in parts, and returns the last part unsent.
+func (p *worker) sendRows(view View) (rest workerOrder, err error) {
+	from, to := view.Tail()
+	if from < p.from || to < p.pulled {
+		return rest, errors.New("feed worker: tail moved back")
+	}
+	rest.From = from
 	var scratch []byte
-	for pos, in := range view.Rows(p.pulled) {
+	for pos, in := range view.Rows(max(p.pulled, from)) {
 		if pos >= to {
 			break
 		}
-		rest, scratch = appendTailRow(rest, pos, in, scratch)
-		if len(rest) >= feedPart {
-			if err := p.end.orders.Encode(workerOrder{Rows: rest}); err != nil {
-				return nil, err
+		rest.Rows, scratch = appendTailRow(rest.Rows, pos, in, scratch)
+		if len(rest.Rows) >= feedPart {
+			rest.To = pos + 1
+			if err := p.end.orders.Encode(rest); err != nil {
+				return rest, errWorkerGone(err)
 			}
-			rest = rest[:0]
+			rest.Rows = rest.Rows[:0]
 		}
 	}
+	rest.To = to
+	p.from, p.pulled = from, to
 	return rest, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -179,15 +180,35 @@ func (w *workers) give(p *worker, healthy bool) {
 	w.mu.Unlock()
 }
 
-// retire ends a worker that was idle for long.
+// feedAhead brings the idle workers that answer next up to now, so that their statements
+// find little to take.
+func (w *workers) feedAhead(ctx context.Context) {
+	w.mu.Lock()
+	next := map[workerKey]*worker{}
+	for _, p := range w.mu.idle {
+		if p.key.persons {
+			next[p.key] = p
+		}
+	}
+	w.mu.Unlock()
+	for _, p := range next {
+		idle := func() bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return slices.Contains(w.mu.idle, p)
+		}
+		if err := w.feed.ahead(ctx, p, idle); err != nil {
+			w.retire(p)
+		}
+	}
+}
+
+// retire ends a worker that was idle for long, or cannot be fed.
 func (w *workers) retire(p *worker) {
 	w.mu.Lock()
-	for i, other := range w.mu.idle {
-		if other == p {
-			w.mu.idle = append(w.mu.idle[:i], w.mu.idle[i+1:]...)
-			delete(w.mu.live, p)
-			break
-		}
+	if i := slices.Index(w.mu.idle, p); i >= 0 {
+		w.mu.idle = slices.Delete(w.mu.idle, i, i+1)
+		delete(w.mu.live, p)
 	}
 	w.mu.Unlock()
 	p.kill("idle")

@@ -25,7 +25,8 @@ type worker struct {
 	idleUntil *time.Timer // while idle
 	grow      func()      // while taken: lets the next statement run
 
-	// What it was fed so far.
+	// What it was fed so far; who feeds holds feeding.
+	feeding   sync.Mutex
 	pulled    event.Position
 	from      event.Position
 	mark      catalogMark

@@ -49,13 +49,13 @@ type workerReady struct {
 	Missing  []string `json:"missing"` // what the system did not permit
 }
 
-// workerOrder brings a worker up to a View and asks. Large ones come in parts:
-// Statement is nil in all but the last.
+// workerOrder brings a worker up to a View and asks. One without a Statement only
+// brings rows: those of a long tail come in parts, and an idle worker gets some ahead.
 type workerOrder struct {
+	From, To  event.Position // of the tail, as far as it has come
+	Rows      []byte         // new rows of it: position, length, row, see appendTailRow
 	Snapshot  int64
 	Files     []int // numbers of all files of the View; they come on the other socket
-	From, To  event.Position
-	Rows      []byte // new rows of the tail: position, length, row, see appendTailRow
 	News      catalogNews
 	Rules     fedRules
 	Tables    []workerTable // aggregate-only: tables to put in place of those before
