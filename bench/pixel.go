@@ -209,7 +209,7 @@ func (b *pixelBench) halves(ctx context.Context, conns int, rate float64) (base,
 	return base, own, err
 }
 
-// half measures one server, which it ends, for long enough that flushes are in it.
+// half measures one server, which it ends, for long enough that several flushes are in it.
 func (b *pixelBench) half(ctx context.Context, n *node, load Load) (t Traffic, answered int64, err error) {
 	r := &runner{node: n}
 	defer func() { err = errors.Join(err, r.end()) }()
@@ -221,7 +221,7 @@ func (b *pixelBench) half(ctx context.Context, n *node, load Load) (t Traffic, a
 	if err = r.start(ctx, load, b.o.Warmup); err != nil {
 		return t, r.answered, err
 	}
-	if err = r.slice(ctx, 10*b.o.Duration); err != nil {
+	if err = r.slice(ctx, 30*b.o.Duration); err != nil {
 		return t, r.answered, err
 	}
 	return r.slices[0], r.answered, r.drain(b.o.StopLimit)

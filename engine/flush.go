@@ -19,6 +19,8 @@ const (
 	// flushers bounds the flushes that run at once, so that one organisation
 	// whose storage hangs does not hold up the others.
 	flushers = 4
+	// restRows is how many rows are gathered between two chances to rest.
+	restRows = 1 << 10
 )
 
 // Flush moves the organisation's tail into its table: gather, sort, write,
@@ -30,8 +32,25 @@ func (e *Engine) Flush(ctx context.Context, org event.OrgID) error {
 	if err != nil {
 		return err
 	}
+	t.hurry()
+	defer t.flushing.Unlock()
+	return e.flush(ctx, t, nil)
+}
+
+// flushGently is Flush for when nobody waits: it takes several times as long and
+// leaves the cores to others meanwhile.
+func (e *Engine) flushGently(ctx context.Context, org event.OrgID) error {
+	t, err := e.tail(ctx, org)
+	if err != nil {
+		return err
+	}
 	t.flushing.Lock()
 	defer t.flushing.Unlock()
+	return e.flush(ctx, t, e.pacer(ctx, t))
+}
+
+// flush is Flush for the holder of t.flushing.
+func (e *Engine) flush(ctx context.Context, t *tail, p *pacer) error {
 	// An earlier commit may have taken effect without an answer. Its mark must be
 	// known before rows are gathered, or they would be committed a second time.
 	if _, err := t.table.Refresh(ctx); err != nil {
@@ -44,7 +63,7 @@ func (e *Engine) Flush(ctx context.Context, org event.OrgID) error {
 		if v.from >= until {
 			return e.trim()
 		}
-		n, err := e.flushOnce(ctx, t, v)
+		n, err := e.flushOnce(ctx, t, v, p)
 		if err != nil {
 			e.counts.flushFailures.Add(1)
 			return fmt.Errorf("flush %s: %w", t.name, err)
@@ -56,14 +75,14 @@ func (e *Engine) Flush(ctx context.Context, org event.OrgID) error {
 }
 
 // flushOnce commits up to maxFlushRows of v's tail and returns how many.
-func (e *Engine) flushOnce(ctx context.Context, t *tail, v *View) (int, error) {
+func (e *Engine) flushOnce(ctx context.Context, t *tail, v *View, p *pacer) (int, error) {
 	begun := time.Now()
 	done := func(step int) {
 		now := time.Now()
-		e.counts.steps[step].Add(int64(now.Sub(begun)))
+		e.counts.steps[step].Add(int64(now.Sub(begun) - p.takeRested()))
 		begun = now
 	}
-	g := gather(v)
+	g := gather(v, p)
 	if g.Len() == 0 {
 		return 0, nil
 	}
@@ -71,7 +90,7 @@ func (e *Engine) flushOnce(ctx context.Context, t *tail, v *View) (int, error) {
 	var files []lake.File
 	for batch := range g.Batches {
 		done(stepSort)
-		f, err := t.table.Write(ctx, batch)
+		f, err := t.table.WriteGently(ctx, batch, p.rest)
 		batch.Release()
 		if err != nil {
 			return 0, fmt.Errorf("write: %w", err)
@@ -111,12 +130,13 @@ type gathered struct {
 }
 
 // gather copies v's tail, whole groups only.
-func gather(v *View) *gathered {
+func gather(v *View, pace *pacer) *gathered {
 	n := 0
 	for _, c := range v.chunks {
 		n += c.rows
 	}
 	g := &gathered{mark: v.to.Group() - 1}
+	g.Rest = pace.rest
 	g.Grow(min(n, maxFlushRows+1<<10))
 	var last event.Position
 	for p, row := range entries(v.chunks, v.from) {
@@ -126,6 +146,9 @@ func gather(v *View) *gathered {
 				break
 			}
 			g.NextGroup()
+		}
+		if g.Len()%restRows == 0 {
+			pace.rest()
 		}
 		if err := g.AddRow(row, event.OwnID(v.node, p)); err != nil {
 			panic(err) // as in View.Rows

@@ -26,7 +26,7 @@ func BenchmarkSort(b *testing.B) {
 	v := &View{chunks: t.chunks, to: event.PositionOf(rows, 0)}
 	b.ReportAllocs()
 	for b.Loop() {
-		g := gather(v)
+		g := gather(v, nil)
 		for batch := range g.Batches {
 			batch.Release()
 		}

@@ -68,7 +68,7 @@ func (r *runner) launch(ctx context.Context) {
 			return // the next to land makes room
 		}
 		r.flying[org] = true
-		go func() { r.done <- outcome{org, r.Flush(ctx, org)} }()
+		go func() { r.done <- outcome{org, r.flushGently(ctx, org)} }()
 	}
 }
 

@@ -28,7 +28,7 @@ type Stats struct {
 	Flushed       int64                   // events committed to tables since Open
 	Flushes       int64                   // commits since Open
 	FlushFailures int64                   // flushes that failed and will be retried
-	FlushTime     [numSteps]time.Duration // in each of FlushSteps
+	FlushTime     [numSteps]time.Duration // in each of FlushSteps, without rests
 	LogBytes      int64                   // log not yet trimmed
 	TailRows      int64                   // events not yet in a table
 	TailAge       time.Duration           // age of the oldest of them

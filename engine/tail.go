@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mailwake/engine/event"
@@ -21,7 +22,8 @@ type tail struct {
 	org      event.OrgID
 	name     string
 	table    *lake.Table
-	flushing sync.Mutex // one flush at a time
+	flushing sync.Mutex   // one flush at a time
+	hurried  atomic.Int32 // callers who wait for it
 
 	chunks []chunk
 	rows   int
@@ -39,6 +41,13 @@ type chunk struct {
 	data []byte
 	rows int
 	last event.Position
+}
+
+// hurry waits for the turn to flush, and asks whoever has it not to rest.
+func (t *tail) hurry() {
+	t.hurried.Add(1)
+	defer t.hurried.Add(-1)
+	t.flushing.Lock()
 }
 
 func (t *tail) append(p event.Position, row []byte) {

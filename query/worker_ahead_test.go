@@ -180,10 +180,7 @@ func TestFeedAheadOfTheStuck(t *testing.T) {
 		defer close(fedUp)
 		db.work.feedAhead(t.Context())
 	}()
-	for { // the statement is to find the feed under way
-		if !stuck.feeding.TryLock() {
-			break
-		}
+	for stuck.feeding.TryLock() { // the statement is to find the feed under way
 		stuck.feeding.Unlock()
 	}
 	_, err := db.SQL(t.Context(), Statement{Org: 1, Persons: true, Text: census})

@@ -16,6 +16,10 @@ import (
 // most of the traffic, so all texts of a row are looked up at once. The zero
 // value is empty and ready; it is not safe for concurrent use.
 type Columns struct {
+	// Rest, if set, is called by Batches between pieces of its work, each of which takes
+	// a few nanoseconds per row, for callers who want to give way to others.
+	Rest func()
+
 	id, occurred, delay, email, recipient []int64
 	component                             []int32
 	labels                                [numLabels][]uint8
@@ -55,6 +59,12 @@ func (c *Columns) Grow(n int) {
 	c.component, c.texts = slices.Grow(c.component, n), slices.Grow(c.texts, n)
 	for i := range c.labels {
 		c.labels[i] = slices.Grow(c.labels[i], n)
+	}
+}
+
+func (c *Columns) rest() {
+	if c.Rest != nil {
+		c.Rest()
 	}
 }
 
@@ -158,15 +168,18 @@ func (c *Columns) batch(order []int32) arrow.RecordBatch {
 	columns := make([]arrow.Array, numColumns)
 	for column, values := range map[int][]int64{colEventID: c.id, colDelay: c.delay, colEmailID: c.email, colRecipientID: c.recipient} {
 		columns[column] = fixed(arrow.PrimitiveTypes.Int64, picked(values, order), arrow.Int64Traits.CastToBytes)
+		c.rest()
 	}
 	micros := &arrow.TimestampType{Unit: arrow.Microsecond}
 	columns[colOccurredAt] = fixed(micros, picked(c.occurred, order), arrow.Int64Traits.CastToBytes)
 	columns[colComponent] = fixed(arrow.PrimitiveTypes.Int32, picked(c.component, order), arrow.Int32Traits.CastToBytes)
 	for label, column := range [numLabels]int{colKind, colActor, colDevice, colSource} {
 		columns[column] = c.label(label, order)
+		c.rest()
 	}
 	for text, column := range [numTexts]int{colReason, colClient, colOS, colUserAgent, colNetwork} {
 		columns[column] = c.text(text, order, column == colUserAgent || column == colNetwork)
+		c.rest()
 	}
 	fields := Schema().Fields()
 	for i, column := range columns {

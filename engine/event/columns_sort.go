@@ -22,7 +22,9 @@ func (c *Columns) sorted() []int32 {
 	}
 	spare := make([]int32, len(order))
 	order, spare = radix(order, spare, c.recipient)
+	c.rest()
 	order, spare = radix(order, spare, c.email)
+	c.rest()
 	if months := c.months(); months != nil {
 		order, _ = radix(order, spare, months)
 	}
@@ -39,6 +41,7 @@ func (c *Columns) sorted() []int32 {
 		}
 		from = to
 	}
+	c.rest()
 	return order
 }
 

@@ -18,7 +18,10 @@ func BenchmarkWrite(b *testing.B) {
 		name   string
 		encode func(arrow.RecordBatch) ([]byte, error)
 	}{
-		{"pqarrow", func(r arrow.RecordBatch) ([]byte, error) { data, _, err := encodeParquet(r); return data, err }},
+		{"pqarrow", func(r arrow.RecordBatch) ([]byte, error) {
+			data, _, err := encodeParquet(r, func() {})
+			return data, err
+		}},
 		{"parquet-go", encodeParquetGo},
 	}
 	for _, rows := range []int{1_000, 100_000} {

@@ -92,7 +92,7 @@ func foreignBatches(t *testing.T, in []event.Interaction) map[string]arrow.Recor
 // renamed is f under another key, with no blob behind it.
 func renamed(t testing.TB, tbl *Table, f File, n uint64) File {
 	t.Helper()
-	_, footer, err := encodeParquet(batchOf(t, interactions(1, july, 1)))
+	_, footer, err := encodeParquet(batchOf(t, interactions(1, july, 1)), func() {})
 	must(t, err)
 	f.Path = strings.Replace(f.Path, "/data/", fmt.Sprintf("/data/%06d-", n), 1)
 	must(t, tbl.describe(&f, footer))

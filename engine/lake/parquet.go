@@ -26,12 +26,12 @@ const (
 	zstdLevel = 1
 )
 
-// encodeParquet writes batch as one Parquet file, in memory. The footer comes
-// back as well so that nobody has to parse the file again.
-func encodeParquet(batch arrow.RecordBatch) ([]byte, *metadata.FileMetaData, error) {
+// encodeParquet writes batch as one Parquet file, in memory, and calls rest after each
+// page. The footer comes back as well so that nobody has to parse the file again.
+func encodeParquet(batch arrow.RecordBatch, rest func()) ([]byte, *metadata.FileMetaData, error) {
 	batch = dictionaries(batch)
 	defer batch.Release()
-	var buf bytes.Buffer
+	buf := restfulBuffer{rest: rest}
 	buf.Grow(int(batch.NumRows())*32 + 8<<10)
 	w, err := pqarrow.NewFileWriter(batch.Schema(), &buf, parquetProperties(), pqarrow.NewArrowWriterProperties(pqarrow.WithAllocator(memory.DefaultAllocator)))
 	if err != nil {
@@ -48,6 +48,17 @@ func encodeParquet(batch arrow.RecordBatch) ([]byte, *metadata.FileMetaData, err
 		return nil, nil, fmt.Errorf("encode parquet: %w", err)
 	}
 	return buf.Bytes(), footer, nil
+}
+
+// restfulBuffer lets a writer rest between its writes, which are of a page at most.
+type restfulBuffer struct {
+	bytes.Buffer
+	rest func()
+}
+
+func (b *restfulBuffer) Write(p []byte) (int, error) {
+	b.rest()
+	return b.Buffer.Write(p)
 }
 
 // parquetProperties: numbers are sorted, dense or close to each other, so they

@@ -54,7 +54,7 @@ func TestParquetKeepsRows(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			batch := batchOf(t, in)
-			data, footer, err := encodeParquet(batch)
+			data, footer, err := encodeParquet(batch, func() {})
 			must(t, err)
 			sameRows(t, readParquet(t, data), batch)
 			if footer.GetNumRows() != batch.NumRows() {
@@ -64,14 +64,14 @@ func TestParquetKeepsRows(t *testing.T) {
 	}
 	sliced := batchOf(t, agents).NewSlice(5, 500)
 	defer sliced.Release()
-	data, _, err := encodeParquet(sliced)
+	data, _, err := encodeParquet(sliced, func() {})
 	must(t, err)
 	sameRows(t, readParquet(t, data), sliced)
 }
 
 // TestParquetLayout: field ids and types by which other engines know columns.
 func TestParquetLayout(t *testing.T) {
-	data, _, err := encodeParquet(batchOf(t, interactions(5000, july, 1)))
+	data, _, err := encodeParquet(batchOf(t, interactions(5000, july, 1)), func() {})
 	must(t, err)
 	r := parquetOf(t, data)
 	root := r.MetaData().Schema.Root()
@@ -111,5 +111,15 @@ func checkChunk(t *testing.T, field arrow.Field, chunk *metadata.ColumnChunkMeta
 	must(t, err)
 	if text := field.Type.ID() == arrow.STRING; text == set {
 		t.Errorf("column %s has statistics: %v", field.Name, set)
+	}
+}
+
+// TestWriteRests: whoever gives way to others gets to do so at each column.
+func TestWriteRests(t *testing.T) {
+	rests := 0
+	_, err := tableOf(t, dirLake(t, t.TempDir())).WriteGently(t.Context(), batchOf(t, interactions(2*rowGroupRows, july, 1)), func() { rests++ })
+	must(t, err)
+	if columns := event.Schema().NumFields(); rests < 2*columns {
+		t.Errorf("%d chances to rest, want at least %d", rests, 2*columns)
 	}
 }

@@ -283,7 +283,7 @@ func BenchmarkWriter(b *testing.B) {
 // BenchmarkReaderArrow is the reader that was not chosen: pqarrow with texts as
 // dictionaries.
 func BenchmarkReaderArrow(b *testing.B) {
-	data, _, err := encodeParquet(batchOf(b, interactions(rowGroupRows, july, 1)))
+	data, _, err := encodeParquet(batchOf(b, interactions(rowGroupRows, july, 1)), func() {})
 	must(b, err)
 	b.ReportAllocs()
 	for b.Loop() {

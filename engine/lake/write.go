@@ -35,25 +35,33 @@ func sumOf(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)[:sumBytes]
 // sorted by email, recipient, time and id, all of one UTC month; otherwise
 // ErrBatch. The caller keeps batch. A blob that is never committed is an orphan.
 func (t *Table) Write(ctx context.Context, batch arrow.RecordBatch) (File, error) {
-	f, err := t.write(ctx, batch)
+	return t.WriteGently(ctx, batch, func() {})
+}
+
+// WriteGently is Write that calls rest between pieces of its work, of a few milliseconds
+// each, for callers who want to give way to others.
+func (t *Table) WriteGently(ctx context.Context, batch arrow.RecordBatch, rest func()) (File, error) {
+	f, err := t.write(ctx, batch, rest)
 	if err != nil {
 		return File{}, fmt.Errorf("write to %s: %w", t.org, err)
 	}
 	return f, nil
 }
 
-func (t *Table) write(ctx context.Context, batch arrow.RecordBatch) (File, error) {
+func (t *Table) write(ctx context.Context, batch arrow.RecordBatch, rest func()) (File, error) {
 	f := File{Rows: batch.NumRows()}
 	var err error
 	if f.MinTime, f.MaxTime, err = checkBatch(batch); err != nil {
 		return File{}, err
 	}
-	data, footer, err := encodeParquet(batch)
+	rest()
+	data, footer, err := encodeParquet(batch, rest)
 	if err != nil {
 		return File{}, err
 	}
 	h := sha256.New()
 	_, _ = h.Write(data)
+	rest()
 	f.Sum, f.Bytes = sumOf(h), int64(len(data))
 	id, err := uuid.NewV7()
 	if err != nil {
