@@ -38,7 +38,7 @@ func (db *DB) Run(ctx context.Context) error {
 	defer loops.Wait()
 	loops.Go(func() { keepUp(ctx, db.countTails) })
 	if db.work != nil {
-		loops.Go(func() { keepUp(ctx, db.work.feedAhead) })
+		loops.Go(func() { keepUp(ctx, func(ctx context.Context) { db.work.feedAhead(ctx, time.Now()) }) })
 	}
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()

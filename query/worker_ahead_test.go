@@ -32,6 +32,9 @@ func tailEnd(w *world) event.Position {
 	return w.org(1).to
 }
 
+// later is when every idle worker is to be fed again.
+func later() time.Time { return time.Now().Add(2 * countEvery) }
+
 // An idle worker gets what comes in, however much it is, and what its statements count
 // is the same with it or without: every event once, in the tail or in a file.
 func TestFeedAhead(t *testing.T) {
@@ -52,7 +55,7 @@ func TestFeedAhead(t *testing.T) {
 	add(1)
 	ask(t, db, 1, census)
 	add(20_000) // more than one order takes
-	db.work.feedAhead(t.Context())
+	db.work.feedAhead(t.Context(), later())
 	if got, want := fed(t, db), tailEnd(w); got != want {
 		t.Fatalf("fed up to %d of %d", got, want)
 	}
@@ -63,7 +66,7 @@ func TestFeedAhead(t *testing.T) {
 		case 1:
 			w.flush(1, random.IntN(200))
 		case 2:
-			db.work.feedAhead(t.Context())
+			db.work.feedAhead(t.Context(), later())
 		case 3:
 			if got := ask(t, db, 1, census)[0]; got["n"] != id || got["ids"] != id || got["last"] != id {
 				t.Fatalf("step %d, %d events: %v", step, id, got)
@@ -83,7 +86,7 @@ func TestFeedAheadBesideStatements(t *testing.T) {
 	defer stop()
 	feeding.Go(func() {
 		for ctx.Err() == nil {
-			db.work.feedAhead(ctx)
+			db.work.feedAhead(ctx, later())
 		}
 	})
 	for i := range int64(300) {
@@ -108,7 +111,7 @@ func TestFeedAheadOnlyTheIdle(t *testing.T) {
 	at := fed(t, db)
 	w.add(1, open1(2))
 	w.setRules(func(r *Rules) { r.State = registry.OrgDisabled })
-	db.work.feedAhead(t.Context())
+	db.work.feedAhead(t.Context(), later())
 	if got := fed(t, db); got != at {
 		t.Error("fed while the organisation is disabled")
 	}
@@ -117,25 +120,57 @@ func TestFeedAheadOnlyTheIdle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if db.work.feedAhead(t.Context()); p.pulled != at {
+	if db.work.feedAhead(t.Context(), later()); p.pulled != at {
 		t.Error("fed while it was taken")
 	}
 	// It was idle when it was looked for and is not any more.
-	if err := db.work.feed.ahead(t.Context(), p, func() bool { return slices.Contains(db.work.mu.idle, p) }); err != nil || p.pulled != at {
+	if err := db.work.feed.ahead(t.Context(), p, later(), func() bool { return slices.Contains(db.work.mu.idle, p) }); err != nil || p.pulled != at {
 		t.Errorf("fed after it was taken: %v", err)
 	}
 	db.work.give(p, true)
-	if db.work.feedAhead(t.Context()); fed(t, db) == at {
+	if db.work.feedAhead(t.Context(), later()); fed(t, db) == at {
 		t.Error("not fed when it was idle again")
 	}
 	if err := db.Forget(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	if db.work.feedAhead(t.Context()); len(db.live()) > 0 {
+	if db.work.feedAhead(t.Context(), later()); len(db.live()) > 0 {
 		t.Error("a forgotten worker lives")
 	}
 	if got := ask(t, db, 1, census)[0]["n"]; got != int64(2) {
 		t.Errorf("afterwards: %v", got)
+	}
+}
+
+// Statements that follow each other closely bring their own rows, and who is not asked
+// is fed ever more seldom, but lacks an eighth at most.
+func TestFeedAheadSeldom(t *testing.T) {
+	w := newWorld(t)
+	db := w.openWorkers(nil)
+	id := int64(1)
+	w.add(1, open1(id))
+	ask(t, db, 1, census)
+	p := db.live()[0]
+	asked, fedAt := p.asked, time.Duration(0)
+	times := 0
+	for since := time.Duration(0); since < time.Minute; since += countEvery / 5 {
+		id++
+		w.add(1, open1(id))
+		before := fed(t, db)
+		db.work.feedAhead(t.Context(), asked.Add(since))
+		if fed(t, db) != before {
+			if pause := since - fedAt; pause < countEvery {
+				t.Fatalf("fed %v after it was fed", pause)
+			}
+			fedAt = since
+			times++
+		}
+		if lacks := since - fedAt; lacks > max(countEvery, since/aheadShare) {
+			t.Fatalf("%v after the statement it lacks the rows of %v", since, lacks)
+		}
+	}
+	if times > 60 {
+		t.Errorf("fed %d times in a minute", times)
 	}
 }
 
@@ -151,7 +186,7 @@ func TestFeedAheadFindsTheDead(t *testing.T) {
 	}
 	<-dead.exited
 	w.add(1, open1(2))
-	if db.work.feedAhead(t.Context()); len(db.live()) > 0 {
+	if db.work.feedAhead(t.Context(), later()); len(db.live()) > 0 {
 		t.Error("it is kept")
 	}
 	if got := ask(t, db, 1, census)[0]["n"]; got != int64(2) {
@@ -178,7 +213,7 @@ func TestFeedAheadOfTheStuck(t *testing.T) {
 	fedUp := make(chan struct{})
 	go func() {
 		defer close(fedUp)
-		db.work.feedAhead(t.Context())
+		db.work.feedAhead(t.Context(), later())
 	}()
 	for stuck.feeding.TryLock() { // the statement is to find the feed under way
 		stuck.feeding.Unlock()

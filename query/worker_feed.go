@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"mailwake/engine/event"
 )
@@ -14,6 +15,11 @@ import (
 // feedPart is how many bytes of tail rows travel in one order: enough that the
 // overhead of an order does not count, and little enough to be held twice.
 const feedPart = 1 << 20
+
+// aheadShare is what an idle worker lacks at most: of the rows that came since its last
+// statement the last eighth, or those of countEvery. Statements that follow each other
+// closely bring their own rows, and a worker that nobody asks is fed ever more seldom.
+const aheadShare = 8
 
 // feeder brings a worker up to now. It is the only way by which data reaches one.
 type feeder struct {
@@ -28,6 +34,8 @@ type feeder struct {
 func (f feeder) feed(ctx context.Context, p *worker, st workerStatement) (snapshot int64, release func(), err error) {
 	p.feeding.Lock()
 	defer p.feeding.Unlock()
+	p.asked = time.Now()
+	p.ahead = p.asked
 	if !p.key.persons {
 		return 0, func() {}, f.feedTotals(ctx, p, st)
 	}
@@ -46,16 +54,20 @@ func (f feeder) feed(ctx context.Context, p *worker, st workerStatement) (snapsh
 	return view.SnapshotID(), view.Close, nil
 }
 
-// ahead sends a worker that is idle the rows that came since. What keeps a View from
-// being taken is for the next statement to say. After an error the worker is of no use
-// any more.
-func (f feeder) ahead(ctx context.Context, p *worker, idle func() bool) error {
+// ahead sends a worker that is idle the rows that came since, if it was not just fed. What
+// keeps a View from being taken is for the next statement to say. After an error the
+// worker is of no use any more.
+func (f feeder) ahead(ctx context.Context, p *worker, now time.Time, idle func() bool) error {
 	p.feeding.Lock()
 	defer p.feeding.Unlock()
+	if now.Sub(p.ahead) < max(countEvery, now.Sub(p.asked)/aheadShare) {
+		return nil
+	}
 	rules, err := f.opts.Rules(p.key.org)
 	if err != nil || rules.readable() != nil || !idle() {
 		return nil
 	}
+	p.ahead = now
 	view, err := f.opts.Source.View(ctx, p.key.org)
 	if err != nil {
 		return nil

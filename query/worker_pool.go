@@ -182,7 +182,7 @@ func (w *workers) give(p *worker, healthy bool) {
 
 // feedAhead brings the idle workers that answer next up to now, so that their statements
 // find little to take.
-func (w *workers) feedAhead(ctx context.Context) {
+func (w *workers) feedAhead(ctx context.Context, now time.Time) {
 	w.mu.Lock()
 	next := map[workerKey]*worker{}
 	for _, p := range w.mu.idle {
@@ -197,7 +197,7 @@ func (w *workers) feedAhead(ctx context.Context) {
 			defer w.mu.Unlock()
 			return slices.Contains(w.mu.idle, p)
 		}
-		if err := w.feed.ahead(ctx, p, idle); err != nil {
+		if err := w.feed.ahead(ctx, p, now, idle); err != nil {
 			w.retire(p)
 		}
 	}

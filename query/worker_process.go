@@ -27,6 +27,8 @@ type worker struct {
 
 	// What it was fed so far; who feeds holds feeding.
 	feeding   sync.Mutex
+	asked     time.Time // when a statement was
+	ahead     time.Time // when rows were, or asked
 	pulled    event.Position
 	from      event.Position
 	mark      catalogMark
