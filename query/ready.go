@@ -28,9 +28,9 @@ const (
 	countRest = 9
 )
 
-// Run makes rollups of new data files as they come and takes them in, and counts what
-// is appended, until ctx ends, so that KPIs seldom have to. It is to have returned
-// before Close.
+// Run makes rollups of new data files as they come and takes them in, counts what is
+// appended, and sends it to idle SQL workers, until ctx ends, so that queries seldom have
+// to. It is to have returned before Close.
 func (db *DB) Run(ctx context.Context) error {
 	db.runs.Store(true)
 	defer db.runs.Store(false)
