@@ -192,7 +192,7 @@ func (db *DB) question(ctx context.Context, r Request) (q question, err error) {
 // SQL runs one SELECT of an analyst as of now, in a process of its own that holds
 // nothing but the rows the analyst may see. A large result is a stream.
 // Problems: sql_not_select, sql_invalid with DuckDB's message and the place,
-// sql_forbidden, feature_disabled, sql_timeout, sql_worker_ended, query_out_of_memory,
+// sql_forbidden, sql_failed, feature_disabled, sql_timeout, sql_worker_ended, query_out_of_memory,
 // result_too_large, query_closed. The caller closes the result.
 func (db *DB) SQL(ctx context.Context, st Statement) (*Result, error) {
 	if st.Limit < 0 {

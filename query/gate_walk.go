@@ -237,6 +237,11 @@ func (in *inspector) expression(class string, v map[string]any) error {
 		if name, _ := names[len(names)-1].(string); len(names) == 1 && sessionNames[folded(name)] {
 			return in.refuse(v, "%s is not available", folded(name))
 		}
+	case class == "STAR":
+		// DuckDB writes EXCLUDE ('') as EXCLUDE (), which means something else.
+		if names, _ := v["exclude_list"].([]any); slices.Contains(names, any("")) {
+			return invalid(`Binder Error: Column "" in EXCLUDE list not found in FROM clause`, in.text, location(v))
+		}
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ var (
 		"registry_busy", "registry_unavailable",
 	}
 	kpiProblems = append([]string{"kpi_not_found", "kpi_about_persons", "query_timeout", "parameter_invalid", "parameter_missing", "parameter_unknown"}, rowProblems...)
-	sqlProblems = append([]string{"parameter_invalid", "sql_invalid", "sql_not_select", "sql_forbidden", "sql_timeout", "sql_worker_ended"}, rowProblems...)
+	sqlProblems = append([]string{"parameter_invalid", "sql_invalid", "sql_not_select", "sql_forbidden", "sql_failed", "sql_timeout", "sql_worker_ended"}, rowProblems...)
 )
 
 // Register adds the operations list-kpis, get-kpi and run-sql to api. Handlers

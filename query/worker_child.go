@@ -157,11 +157,17 @@ func (c *child) answer(ctx context.Context, st workerStatement, out *ipcWriter) 
 }
 
 func endOf(err error) workerEnd {
-	p := problem.Of(err)
+	p, internal := problem.Of(err), ""
 	if p.Code == "internal" {
-		return workerEnd{Internal: strings.ToValidUTF8(err.Error(), "?")}
+		internal = strings.ToValidUTF8(err.Error(), "?")
+		// DuckDB calls its own faults internal, most of them of planning an odd statement.
+		e, ok := exceptionOf(err)
+		if !ok || !strings.EqualFold(e.Type, "INTERNAL") {
+			return workerEnd{Internal: internal}
+		}
+		p = problem.New(422, "sql_failed", "DuckDB fails at this statement by a fault of its own; put it in other words.")
 	}
-	return workerEnd{Status: p.Status, Code: p.Code, Detail: p.Detail}
+	return workerEnd{Status: p.Status, Code: p.Code, Detail: p.Detail, Internal: internal}
 }
 
 // hidden are texts of the inside that no message may show.

@@ -191,10 +191,12 @@ func (a *answer) finish() {
 // problem is what an answer ended with, nil if well.
 func (e *workerEnd) problem() error {
 	switch {
-	case e.Internal != "":
-		return fmt.Errorf("worker: %s", e.Internal)
+	case e.Code != "" && e.Internal != "":
+		return problem.New(e.Status, e.Code, "%s", e.Detail).Because(fmt.Errorf("worker: %s", e.Internal))
 	case e.Code != "":
 		return problem.New(e.Status, e.Code, "%s", e.Detail)
+	case e.Internal != "":
+		return fmt.Errorf("worker: %s", e.Internal)
 	}
 	return nil
 }

@@ -314,3 +314,21 @@ func TestInsidersAreKnown(t *testing.T) {
 		t.Errorf("%d names, %v", n, rows.Err())
 	}
 }
+
+// What DuckDB fails at by a fault of its own is an error with a name, its worker goes,
+// and the next statement is answered.
+func TestWorkerFailsByItself(t *testing.T) {
+	w := newWorld(t)
+	db := w.openWorkers(nil)
+	w.add(1, open1(1))
+	ask(t, db, 1, census)
+	before := db.live()[0]
+	_, err := db.SQL(t.Context(), Statement{Org: 1, Persons: true, Text: "SELECT * FROM interactions WHERE EXISTS (SELECT event_id interactions WHERE recipient_id = ANY (SELECT recipient_id FROM recipients WHERE recipient_id > 3))"})
+	if p := problem.Of(err); p.Code != "sql_failed" || p.Status != 422 {
+		t.Errorf("got %v", err)
+	}
+	<-before.exited
+	if got := ask(t, db, 1, census)[0]["n"]; got != int64(1) {
+		t.Errorf("afterwards: %v", got)
+	}
+}

@@ -78,6 +78,7 @@ var catalogue = map[string]known{
 	"sql_not_select":      {400, "not one SELECT"},
 	"sql_forbidden":       {403, "the statement uses what statements may not use"},
 	"sql_timeout":         {504, "the statement ran longer than it may"},
+	"sql_failed":          {422, "DuckDB fails at the statement by a fault of its own; put it in other words"},
 	"sql_worker_ended":    {503, "the process that ran the statement ended"},
 	// Interactions in bulk.
 	"bulk_invalid":   {422, "the body is not whole, or not of the format that its headers name"},
