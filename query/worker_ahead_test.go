@@ -201,15 +201,7 @@ func TestFeedAheadOfTheStuck(t *testing.T) {
 	db := w.openWorkers(func(o *Options) { o.Worker.Timeout = time.Second })
 	w.add(1, open1(1))
 	ask(t, db, 1, census)
-	stuck := db.live()[0]
-	if err := stuck.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	var many []event.Interaction
-	for i := range int64(50_000) { // more than the sockets hold
-		many = append(many, open1(2+i))
-	}
-	w.add(1, many...)
+	stuck := w.stick(db)
 	fedUp := make(chan struct{})
 	go func() {
 		defer close(fedUp)
@@ -227,6 +219,41 @@ func TestFeedAheadOfTheStuck(t *testing.T) {
 	if got := ask(t, db, 1, census)[0]["n"]; got != int64(50_001) {
 		t.Errorf("afterwards: %v", got)
 	}
+}
+
+// stick lets the only worker take nothing any more, and adds more than its sockets hold.
+func (w *world) stick(db *DB) *worker {
+	w.tb.Helper()
+	stuck := db.live()[0]
+	if err := stuck.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		w.tb.Fatal(err)
+	}
+	var many []event.Interaction
+	for i := range int64(50_000) {
+		many = append(many, open1(2+i))
+	}
+	w.add(1, many...)
+	return stuck
+}
+
+// A feed under way ends with its context, or a shutdown would wait for whom it feeds.
+func TestFeedAheadEnds(t *testing.T) {
+	w := newWorld(t)
+	viewed := func() {}
+	db := w.openWorkers(func(o *Options) {
+		o.Source = SourceFunc(func(ctx context.Context, org event.OrgID) (View, error) {
+			v, err := w.View(ctx, org)
+			viewed()
+			return v, err
+		})
+	})
+	w.add(1, open1(1))
+	ask(t, db, 1, census)
+	stuck := w.stick(db)
+	ctx, stop := context.WithCancel(t.Context())
+	viewed = stop // there is a View, and nothing is sent yet
+	db.work.feedAhead(ctx, later())
+	<-stuck.exited
 }
 
 // Run feeds ahead, until its context ends.

@@ -73,6 +73,9 @@ func (f feeder) ahead(ctx context.Context, p *worker, now time.Time, idle func()
 		return nil
 	}
 	defer view.Close()
+	ctx, cancel := context.WithTimeout(ctx, workerStart)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { p.kill("it takes nothing, or nobody needs it") })()
 	order, err := p.sendRows(view)
 	if err != nil || len(order.Rows) == 0 {
 		return err
