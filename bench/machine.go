@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -22,11 +23,15 @@ type Machine struct {
 	FileSystem string  `json:"file_system"` // of the data folder
 	SyncP50    float64 `json:"sync_p50_us"` // fdatasync of 4 KiB appended to a file in the data folder
 	SyncP99    float64 `json:"sync_p99_us"`
+	Calls      calls   `json:"system_calls"`
 }
 
 const (
 	syncProbes    = 200
 	syncProbeTime = time.Second / 2
+	callProbeTime = 2 * time.Second
+	callSlice     = time.Millisecond
+	slowCall      = 3 // times the median
 )
 
 // machineOf describes the machine; dir is where data will be written. What the
@@ -49,6 +54,7 @@ func machineOf(dir string) (Machine, error) {
 		return float64(times[int(q*float64(len(times)-1))]) / float64(time.Microsecond)
 	}
 	m.SyncP50, m.SyncP99 = us(0.5), us(0.99)
+	m.Calls = callsOf(callSlices(callProbeTime))
 	return m, nil
 }
 
@@ -98,9 +104,67 @@ func syncTimes(dir string) (times []time.Duration, err error) {
 	return times, nil
 }
 
+// calls tells how much a hypervisor hinders the machine while it takes no processor away:
+// for some milliseconds at a time each system call may cost ten times as much. No server's
+// p99 is better than such a stretch where these are more than a hundredth of the time.
+type calls struct {
+	MedianNS  float64 `json:"median_ns"`
+	Slow      float64 `json:"slow_share"` // of the time, 0 to 1: at least three times the median
+	LongestMS float64 `json:"slow_longest_ms"`
+}
+
+// callSlices makes the cheapest of system calls for d. For each slice of the time it
+// returns how long that was and how often the call returned.
+func callSlices(d time.Duration) (all []timedCalls) {
+	const unwatched = 50 // calls between two looks at the clock
+	for start, last, n := time.Now(), time.Duration(0), 0; last < d; {
+		for range unwatched {
+			syscall.Getppid()
+		}
+		n += unwatched
+		if now := time.Since(start); now-last >= callSlice {
+			all = append(all, timedCalls{now - last, n})
+			last, n = now, 0
+		}
+	}
+	return all
+}
+
+// timedCalls is a slice of time and the number of calls in it.
+type timedCalls struct {
+	took  time.Duration
+	calls int
+}
+
+func (s timedCalls) each() float64 { return float64(s.took) / float64(s.calls) }
+
+func callsOf(all []timedCalls) (c calls) {
+	c.MedianNS = medianOf(all, timedCalls.each)
+	var total, slow, stretch time.Duration
+	for _, s := range all {
+		total += s.took
+		if s.each() < slowCall*c.MedianNS {
+			stretch = 0
+			continue
+		}
+		slow, stretch = slow+s.took, stretch+s.took
+		c.LongestMS = max(c.LongestMS, float64(stretch)/float64(time.Millisecond))
+	}
+	c.Slow = ratio(float64(slow), float64(total))
+	return c
+}
+
+func (c calls) String() string {
+	return fmt.Sprintf("%.0f ns; %d times that and more for %.1f %% of %v, up to %.0f ms on end", c.MedianNS, slowCall, 100*c.Slow, callProbeTime, c.LongestMS)
+}
+
 func (m Machine) write(w io.Writer) error {
-	return writeFacts(w,
+	facts := []string{
 		"machine", fmt.Sprintf("%s, %d cores, %.0f MiB, %s, Linux %s, %s", m.CPU, m.Cores, m.MemoryMiB, m.OS, m.Kernel, m.Go),
 		"data folder", fmt.Sprintf("%s; fdatasync of 4 KiB: p50 %s, p99 %s", m.FileSystem, micros(m.SyncP50), micros(m.SyncP99)),
-	)
+	}
+	if m.Calls.MedianNS > 0 { // older reports do not have it
+		facts = append(facts, "system call", m.Calls.String())
+	}
+	return writeFacts(w, facts...)
 }

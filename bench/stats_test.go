@@ -33,6 +33,29 @@ func TestSlope(t *testing.T) {
 	}
 }
 
+func TestSlowCalls(t *testing.T) {
+	const ms = time.Millisecond
+	fast, slow := timedCalls{ms, 5000}, timedCalls{2 * ms, 1000} // 200 and 2,000 ns
+	almost := timedCalls{ms, 1700}
+	got := callsOf([]timedCalls{fast, slow, slow, almost, slow, fast, fast, fast, fast, fast, fast, fast, fast, fast, fast})
+	if want := (calls{MedianNS: 200, Slow: 6. / 18, LongestMS: 4}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if none := callsOf(nil); none != (calls{}) {
+		t.Errorf("of nothing: %+v", none)
+	}
+	var total time.Duration
+	for _, s := range callSlices(10 * ms) {
+		if s.took < callSlice || s.calls == 0 {
+			t.Errorf("a slice of %v with %d calls", s.took, s.calls)
+		}
+		total += s.took
+	}
+	if total < 10*ms {
+		t.Errorf("watched for %v", total)
+	}
+}
+
 func TestSoakSummary(t *testing.T) {
 	for _, c := range []struct {
 		perMinute float64
