@@ -78,8 +78,9 @@ func (e *Engine) flush(ctx context.Context, t *tail, p *pacer) error {
 func (e *Engine) flushOnce(ctx context.Context, t *tail, v *View, p *pacer) (int, error) {
 	begun := time.Now()
 	done := func(step int) {
-		now := time.Now()
-		e.counts.steps[step].Add(int64(now.Sub(begun) - p.takeRested()))
+		now, rested := time.Now(), p.takeRested()
+		e.counts.steps[step].Add(int64(now.Sub(begun) - rested))
+		e.counts.steps[stepRest].Add(int64(rested))
 		begun = now
 	}
 	g := gather(v, p)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -87,6 +88,38 @@ func TestRunFlushes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A flush of Run gives way to requests, one that somebody waits for does not.
+func TestRunRests(t *testing.T) {
+	rest := slices.Index(engine.FlushSteps[:], "rest")
+	bubble(t, func(t *testing.T) {
+		b := newBench(t)
+		b.opts.FlushRows = 4
+		e := b.open()
+		b.store.Script(func(op blobtest.Op, _ string) blobtest.Fault {
+			if op == blobtest.OpPut {
+				time.Sleep(4 * time.Millisecond) // in a bubble nothing else takes time
+			}
+			return blobtest.Fault{}
+		})
+		twoMonths := func(first int) []event.Interaction { // a file each
+			in := opens(b.org, first, 4)
+			in[0].OccurredAt -= event.Micros(60 * 24 * time.Hour / time.Microsecond)
+			return in
+		}
+		mustAppend(t, e, twoMonths(1))
+		mustFlush(t, e, b.org)
+		if s := e.Stats(); s.Flushes != 1 || s.FlushTime[rest] != 0 {
+			t.Errorf("Flush rested: %+v", s)
+		}
+		defer running(t, e)()
+		mustAppend(t, e, twoMonths(5))
+		pass(10 * time.Second)
+		if s := e.Stats(); s.Flushes != 2 || s.FlushTime[rest] != 12*time.Millisecond {
+			t.Errorf("a rest of three times the 4 ms between two files is due: %+v", s)
+		}
+	})
 }
 
 func TestRunKeepsUpWithAStream(t *testing.T) {

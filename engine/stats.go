@@ -16,11 +16,12 @@ const (
 	stepSort          // and build batches
 	stepWrite         // Parquet blobs
 	stepCommit
+	stepRest // between pieces of the others, for requests that come meanwhile
 	numSteps
 )
 
 // FlushSteps are the names of the steps of a flush, in order.
-var FlushSteps = [numSteps]string{"gather", "sort", "write", "commit"}
+var FlushSteps = [numSteps]string{"gather", "sort", "write", "commit", "rest"}
 
 // Stats is a reading of the Engine's counters and gauges.
 type Stats struct {
@@ -28,7 +29,7 @@ type Stats struct {
 	Flushed       int64                   // events committed to tables since Open
 	Flushes       int64                   // commits since Open
 	FlushFailures int64                   // flushes that failed and will be retried
-	FlushTime     [numSteps]time.Duration // in each of FlushSteps, without rests
+	FlushTime     [numSteps]time.Duration // in each of FlushSteps
 	LogBytes      int64                   // log not yet trimmed
 	TailRows      int64                   // events not yet in a table
 	TailAge       time.Duration           // age of the oldest of them
