@@ -35,16 +35,20 @@ $(AZURITE)/node_modules/.installed: $(AZURITE)/package-lock.json
 test: setup ## run all tests, also against Azurite and with crashes of the real binary
 	@go test -timeout 15m ./...
 
-# The tests of the binary and of removal take long under the race detector: `make race` is for them.
+# What takes long under the race detector: the tests of the binary and of removal, and histories
+# that one goroutine holds against a model. `make race` is for them.
 SLOW := /cmd/|/retention
+HISTORIES := Histories$$
 
 check: fmt vet lint setup ## what CI runs: format, vet, lint, tests (all but the slow ones with the race detector), fuzz
-	@go test -race -timeout 20m $$(go list ./... | grep -Ev '$(SLOW)')
+	@go test -race -timeout 20m -skip '$(HISTORIES)' $$(go list ./... | grep -Ev '$(SLOW)')
 	go test -timeout 15m $$(go list ./... | grep -E '$(SLOW)')
+	go test -timeout 15m -run '$(HISTORIES)' ./engine/... ./query
 	$(MAKE) --no-print-directory fuzz
 
 race: setup ## the slow tests, too, with the race detector
 	@go test -race -timeout 60m $$(go list ./... | grep -E '$(SLOW)')
+	go test -race -timeout 60m -run '$(HISTORIES)' ./engine/... ./query
 
 fmt:
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "run gofmt on: $$out"; exit 1; }
