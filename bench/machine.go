@@ -104,9 +104,9 @@ func syncTimes(dir string) (times []time.Duration, err error) {
 	return times, nil
 }
 
-// calls tells how much a hypervisor hinders the machine while it takes no processor away:
-// for some milliseconds at a time each system call may cost ten times as much. No server's
-// p99 is better than such a stretch where these are more than a hundredth of the time.
+// calls tells how much the machine is hindered though no processor is taken away, as guests
+// of a hypervisor were seen to be: for tens of milliseconds at a time each system call costs
+// ten times as much, and requests pile up at any server that is half busy.
 type calls struct {
 	MedianNS  float64 `json:"median_ns"`
 	Slow      float64 `json:"slow_share"` // of the time, 0 to 1: at least three times the median
