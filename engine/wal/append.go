@@ -146,9 +146,9 @@ func (l *Log) lead(g *group) {
 // is busy when the last group had gatherFrom callers; a lone caller never waits. With
 // gatherEnough a group has enough: to wait on would cost callers more than it saves.
 const (
-	gatherTime   = 500 * time.Microsecond
+	gatherTime   = 350 * time.Microsecond
 	gatherFrom   = 4
-	gatherEnough = 64
+	gatherEnough = 40
 )
 
 // gather lets others join g. The caller has the turn.
