@@ -1,0 +1,3 @@
+package main
+
+import "C" // for slack_linux.c
