@@ -42,7 +42,7 @@ type WorldOptions struct {
 type PixelOptions struct {
 	Setup
 	Levels   []int         // numbers of connections; default 256, 512 and 1,024
-	Rounds   int           // slices of each server; default 8
+	Rounds   int           // slices of each server, in which several flushes fall; default 16
 	Warmup   time.Duration // load before the first slice; default 2 s
 	Duration time.Duration // of a measured slice; default 1 s
 }
@@ -117,7 +117,7 @@ func (o *PixelOptions) setDefaults(cores int) error {
 	if len(o.Levels) == 0 {
 		o.Levels = []int{256, 512, 1024}
 	}
-	defaultTo(&o.Rounds, 8)
+	defaultTo(&o.Rounds, 16)
 	defaultTo(&o.Warmup, 2*time.Second)
 	defaultTo(&o.Duration, time.Second)
 	o.Conns = slices.Min(o.Levels) // no more threads than that

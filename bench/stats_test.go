@@ -123,7 +123,7 @@ func TestTable(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	var p PixelOptions
-	if err := p.setDefaults(2); err != nil || len(p.Levels) != 3 || p.Threads != 1 || p.Rounds != 8 || p.Duration != time.Second || p.Binary == "" {
+	if err := p.setDefaults(2); err != nil || len(p.Levels) != 3 || p.Threads != 1 || p.Rounds != 16 || p.Duration != time.Second || p.Binary == "" {
 		t.Errorf("%+v, %v", p, err)
 	}
 	var s SoakOptions

@@ -83,7 +83,7 @@ func benchRun[O, R any, P interface {
 type benchPixelCmd struct {
 	benchFlags
 	Connections []int         `help:"Numbers of keep-alive connections." default:"256,512,1024"`
-	Rounds      int           `help:"Slices of each server, by turns." default:"8"`
+	Rounds      int           `help:"Slices of each server, by turns." default:"16"`
 	Duration    time.Duration `help:"Length of a slice." default:"1s"`
 }
 

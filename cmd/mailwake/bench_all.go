@@ -24,7 +24,7 @@ func (c *benchAllCmd) Run(ctx context.Context, e *env) error {
 	const million = 1_000_000
 	all := []func() error{
 		func() error {
-			return benchRun(ctx, e, f, "pixel", bench.Pixel, bench.PixelOptions{Setup: s, Rounds: max(int(8*c.Part), 2)})
+			return benchRun(ctx, e, f, "pixel", bench.Pixel, bench.PixelOptions{Setup: s, Rounds: max(int(16*c.Part), 2)})
 		},
 		func() error {
 			return benchRun(ctx, e, f, "bulk", bench.Bulk, bench.BulkOptions{WorldOptions: world(million, 100_000), Duration: length(5 * time.Second)})
