@@ -28,6 +28,8 @@ type RowsFound struct {
 
 // rows rewrites the files that hold rows of theirs, in one commit.
 func (x *erasing) rows(ctx context.Context) (any, error) {
+	w := newWorkshop(x.k.opts.Worker, false) // somebody waits for it
+	defer w.close()
 	for range replans {
 		snapshot, err := x.s.table.Refresh(ctx)
 		if err != nil {
@@ -41,7 +43,7 @@ func (x *erasing) rows(ctx context.Context) (any, error) {
 		if len(hold) == 0 {
 			return out, nil
 		}
-		err = x.k.rolled(ctx, x.s, false, func(w workshop) error { return x.rewrite(ctx, w, hold, &out) })
+		err = x.k.rolled(ctx, w, x.s, func(w workshop) error { return x.rewrite(ctx, w, hold, &out) })
 		if err == nil {
 			return out, nil
 		}

@@ -63,6 +63,8 @@ func (k *Keeper) compact(ctx context.Context, s *subject) error {
 
 // rewrites plans and executes until nothing of the wanted kind is left.
 func (k *Keeper) rewrites(ctx context.Context, s *subject, want func(*Rewrite) bool) error {
+	w := newWorkshop(k.opts.Worker, true)
+	defer w.close()
 	for range replans {
 		plan, p, err := k.plan(ctx, s)
 		if err != nil {
@@ -73,7 +75,7 @@ func (k *Keeper) rewrites(ctx context.Context, s *subject, want func(*Rewrite) b
 			return nil
 		}
 		for _, r := range plan {
-			_, err := k.rewrite(ctx, s, &r, p)
+			_, err := k.rewrite(ctx, w, s, &r, p)
 			if errors.Is(err, lake.ErrConflict) {
 				k.stats.conflicts.Add(1)
 				break // the rest of the plan is as old as this one
@@ -105,9 +107,9 @@ func (k *Keeper) plan(ctx context.Context, s *subject) ([]Rewrite, *Policy, erro
 }
 
 // rewrite replaces the files of r by a merge of them, in one commit.
-func (k *Keeper) rewrite(ctx context.Context, s *subject, r *Rewrite, p *Policy) (counts Counts, err error) {
+func (k *Keeper) rewrite(ctx context.Context, w workshop, s *subject, r *Rewrite, p *Policy) (counts Counts, err error) {
 	k.progress(0, r.Rows())
-	err = k.rolled(ctx, s, true, func(w workshop) error {
+	err = k.rolled(ctx, w, s, func(w workshop) error {
 		var out []lake.File
 		out, counts, err = w.merge(ctx, k.opts.Lake, s.table, r.Files, p.cull(k.opts.Now()), k.opts.FileBytes, func(done int64) { k.progress(done, r.Rows()) })
 		if err != nil {
@@ -130,11 +132,10 @@ func (k *Keeper) rewrite(ctx context.Context, s *subject, r *Rewrite, p *Policy)
 	return counts, nil
 }
 
-// rolled calls change, which merges files and commits what comes of it, with where
-// merges are worked out, and their rollups come in meanwhile: those that somebody
-// waits for do not give way. Without its rollups a file is as good, and slower.
-func (k *Keeper) rolled(ctx context.Context, s *subject, giveWay bool, change func(workshop) error) error {
-	w := workshop{command: k.opts.Worker, giveWay: giveWay}
+// rolled calls change, which merges files in the workshop and commits what comes of
+// it, and their rollups come in meanwhile. Without its rollups a file is as good, and
+// slower.
+func (k *Keeper) rolled(ctx context.Context, w workshop, s *subject, change func(workshop) error) error {
 	if k.opts.Incoming == nil {
 		return change(w)
 	}

@@ -1,14 +1,11 @@
 package retention
 
 import (
-	"bufio"
 	"context"
 	"encoding/gob"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"time"
 
 	"mailwake/engine/lake"
@@ -51,109 +48,9 @@ type part struct {
 	Failed string
 }
 
-// workshop is where merges are worked out.
-type workshop struct {
-	command []string // of a program that calls RunWorker; empty: this process
-	giveWay bool
-	rollups string // see job
-}
-
-// merge writes the rows of files that c keeps to files of t.
-func (w workshop) merge(ctx context.Context, l *lake.Lake, t *lake.Table, files []lake.File, c *cull, fileBytes int64, told func(int64)) (out []lake.File, counts Counts, err error) {
-	in := t.Receive()
-	j := job{Policy: *c.policy, At: c.at, FileBytes: fileBytes, Group: rowGroup, GiveWay: w.giveWay, Place: in.Place(), Rollups: w.rollups}
-	for _, f := range files {
-		path, release, err := l.Local(ctx, f)
-		if err != nil {
-			return nil, counts, err
-		}
-		defer release()
-		j.Files = append(j.Files, jobFile{path, f.Path, f.Bytes, f.Sum})
-	}
-	working, cancel := context.WithCancel(ctx)
-	defer cancel()
-	orders, parts, wait, err := w.start(working)
-	if err != nil {
-		return nil, counts, fmt.Errorf("start worker: %w", err)
-	}
-	err = gob.NewEncoder(orders).Encode(j)
-	if err == nil {
-		counts, err = receive(ctx, parts, in, told)
-	}
-	cancel() // a worker that is done has nothing to do but to end
-	ended := wait()
-	if err != nil {
-		err = errors.Join(err, ended)
-	}
-	if err = errors.Join(err, in.Close()); err != nil {
-		return nil, counts, errors.Join(err, t.Discard(ctx, in.Files()))
-	}
-	return in.Files(), counts, nil
-}
-
-// receive takes what a worker makes until it is done.
-func receive(ctx context.Context, from io.Reader, in *lake.Receiver, told func(int64)) (Counts, error) {
-	parts := gob.NewDecoder(bufio.NewReader(from))
-	for {
-		var p part
-		if err := parts.Decode(&p); err != nil {
-			return Counts{}, errors.Join(ctx.Err(), fmt.Errorf("hear from worker: %w", err))
-		}
-		switch {
-		case p.Failed != "":
-			return Counts{}, errors.Join(ctx.Err(), errors.New(p.Failed))
-		case p.Counts != nil:
-			return *p.Counts, nil
-		case p.Made != nil:
-			if err := in.Take(ctx, *p.Made); err != nil {
-				return Counts{}, err
-			}
-		default:
-			told(p.Read)
-		}
-	}
-}
-
-// start begins a worker that ends with ctx.
-func (w workshop) start(ctx context.Context) (orders io.Writer, parts io.Reader, wait func() error, err error) {
-	if len(w.command) == 0 {
-		return startHere(ctx)
-	}
-	cmd := exec.CommandContext(ctx, w.command[0], w.command[1:]...) //nolint:gosec // our own program, from options
-	// One core is taken at most, so that whoever wakes finds another.
-	cmd.Env = []string{"GODEBUG=" + os.Getenv("GODEBUG"), "GOMAXPROCS=1"}
-	cmd.Stderr = os.Stderr // of a panic; it prints nothing else
-	orders, err = cmd.StdinPipe()
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	parts, err = cmd.StdoutPipe()
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	return orders, parts, cmd.Wait, cmd.Start()
-}
-
-// startHere is start without a process.
-func startHere(ctx context.Context) (io.Writer, io.Reader, func() error, error) {
-	ordersOut, orders := io.Pipe()
-	parts, partsIn := io.Pipe()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		partsIn.CloseWithError(work(ctx, ordersOut, partsIn, nil))
-		_ = ordersOut.Close()
-	}()
-	return orders, parts, func() error {
-		_ = parts.Close() // else it may wait for somebody to read
-		<-ended
-		return nil
-	}, nil
-}
-
-// RunWorker is the whole life of a process that works out one merge: the job comes
-// in at its standard input, and what it has done goes out at its standard output. It
-// ends when the input does. It returns the exit status.
+// RunWorker is the whole life of a process that works out merges, one after another:
+// jobs come in at its standard input, and what it has done goes out at its standard
+// output. It ends when the input does. It returns the exit status.
 func RunWorker() int {
 	if err := work(context.Background(), os.Stdin, os.Stdout, func() { os.Exit(1) }); err != nil {
 		return 1
@@ -161,28 +58,38 @@ func RunWorker() int {
 	return 0
 }
 
-// work does the job that comes from orders, and calls gone, unless that is nil, when
-// they end. It returns an error when nobody hears.
+// work does the jobs that come from orders, and calls gone when they end, also within
+// a job. It returns an error when nobody hears.
 func work(ctx context.Context, orders io.Reader, to io.Writer, gone func()) error {
-	var j job
-	if err := gob.NewDecoder(orders).Decode(&j); err != nil {
-		return err
-	}
-	if gone != nil {
-		go func() {
-			_, _ = io.Copy(io.Discard, orders) // no more come
-			gone()
-		}()
-	}
-	if j.GiveWay {
-		giveWay()
-	}
+	jobs := make(chan *job)
+	go func() {
+		defer close(jobs)
+		defer gone()
+		for from := gob.NewDecoder(orders); ; {
+			var j job
+			if from.Decode(&j) != nil {
+				return
+			}
+			jobs <- &j
+		}
+	}()
 	parts := gob.NewEncoder(to)
-	counts, err := j.do(ctx, parts)
-	if err != nil {
-		return parts.Encode(part{Failed: err.Error()})
+	polite := false
+	for j := range jobs {
+		if j.GiveWay && !polite {
+			giveWay()
+			polite = true
+		}
+		counts, err := j.do(ctx, parts)
+		done := part{Counts: &counts}
+		if err != nil {
+			done = part{Failed: err.Error()}
+		}
+		if err := parts.Encode(done); err != nil {
+			return err
+		}
 	}
-	return parts.Encode(part{Counts: &counts})
+	return nil
 }
 
 func (j *job) do(ctx context.Context, parts *gob.Encoder) (counts Counts, err error) {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
+
 	"mailwake/engine/blob"
 	"mailwake/engine/event"
 	"mailwake/engine/lake"
@@ -26,7 +28,7 @@ func asWorker(args []string) {
 	case len(args) == 2 && args[1] == "rewrite-worker":
 		os.Exit(RunWorker())
 	case len(args) == 3 && args[1] == "rewrite-worker-dies":
-		_ = work(context.Background(), os.Stdin, &dying{args[2]}, nil)
+		_ = work(context.Background(), os.Stdin, &dying{args[2]}, func() {})
 	case len(args) == 2 && args[1] == "give-way":
 		giveWay()
 		tasks, _ := filepath.Glob("/proc/self/task/*/stat")
@@ -149,6 +151,53 @@ func TestWorkerFails(t *testing.T) {
 	must(t, err)
 	if parts, err := filepath.Glob(filepath.Join(rollups, ".*")); err != nil || len(parts)+len(left) > 0 {
 		t.Errorf("left %q and %q, %v", left, parts, err)
+	}
+}
+
+// TestWorkerStays: a process works out one merge after another, until one fails or the
+// workshop closes; those that are wanted at once have a process each.
+func TestWorkerStays(t *testing.T) {
+	dir := t.TempDir()
+	l := openLake(t, dir, blob.Mem("merge"), nil)
+	tbl, err := l.Table(t.Context(), "acme")
+	must(t, err)
+	f := write(t, tbl, drawn(rand.New(rand.NewPCG(1, 3)), 2000, 3, 50))
+	damaged := f
+	damaged.Sum = strings.Repeat("0", len(f.Sum))
+	pids := filepath.Join(dir, "pids")
+	w := newWorkshop([]string{"/bin/sh", "-c", `echo $$ >> "$1"; exec "$0" rewrite-worker`, os.Args[0], pids}, false)
+	p := Policy{Policy: registry.DefaultPolicy()}
+	merge := func(f lake.File) error {
+		_, _, err := w.merge(t.Context(), l, tbl, []lake.File{f}, p.cull(july), 0, func(int64) {})
+		return err
+	}
+	started := func() []string {
+		text, err := os.ReadFile(pids)
+		must(t, err)
+		return strings.Fields(string(text))
+	}
+	for range 3 {
+		must(t, merge(f))
+	}
+	if n := len(started()); n != 1 {
+		t.Errorf("%d processes for three merges", n)
+	}
+	if err := merge(damaged); err == nil {
+		t.Error("a damaged file was merged")
+	}
+	var all errgroup.Group
+	for range 4 {
+		all.Go(func() error { return merge(f) })
+	}
+	must(t, all.Wait())
+	if n := len(started()); n < 2 || n > 5 {
+		t.Errorf("%d processes for a merge that failed and four at once", n)
+	}
+	w.close()
+	for _, pid := range started() {
+		if _, err := os.Stat("/proc/" + pid); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("process %s is still there: %v", pid, err)
+		}
 	}
 }
 
