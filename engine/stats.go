@@ -3,6 +3,8 @@ package engine
 import (
 	"sync/atomic"
 	"time"
+
+	"mailwake/engine/wal"
 )
 
 type counters struct {
@@ -31,8 +33,9 @@ type Stats struct {
 	FlushFailures int64                   // flushes that failed and will be retried
 	FlushTime     [numSteps]time.Duration // in each of FlushSteps
 	LogBytes      int64                   // log not yet trimmed
-	TailRows      int64                   // events not yet in a table
-	TailAge       time.Duration           // age of the oldest of them
+	LogSyncs      wal.SyncTimes
+	TailRows      int64         // events not yet in a table
+	TailAge       time.Duration // age of the oldest of them
 }
 
 // Stats returns the present reading.
@@ -40,7 +43,7 @@ func (e *Engine) Stats() Stats {
 	s := Stats{
 		Appended: e.counts.appended.Load(), Flushed: e.counts.flushed.Load(),
 		Flushes: e.counts.flushes.Load(), FlushFailures: e.counts.flushFailures.Load(),
-		LogBytes: e.log.Size(),
+		LogBytes: e.log.Size(), LogSyncs: e.log.SyncTimes(),
 	}
 	for i := range s.FlushTime {
 		s.FlushTime[i] = time.Duration(e.counts.steps[i].Load())

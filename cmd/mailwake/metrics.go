@@ -6,6 +6,7 @@ import (
 
 	"mailwake/engine"
 	"mailwake/engine/blob"
+	"mailwake/engine/wal"
 )
 
 // metrics exports the readings of the stack. No label ever holds an address, a
@@ -28,6 +29,7 @@ func metrics(st *stack) *prometheus.Registry {
 		count("flush_seconds_total", "Time spent in the steps of flushes.", prometheus.Labels{"step": step}, func() float64 { return eng.Stats().FlushTime[i].Seconds() })
 	}
 	gauge("log_bytes", "Bytes of log not yet trimmed.", func() float64 { return float64(eng.Stats().LogBytes) })
+	reg.MustRegister(logSyncs(eng))
 	gauge("tail_rows", "Events not yet in a table.", func() float64 { return float64(eng.Stats().TailRows) })
 	gauge("tail_age_seconds", "Age of the oldest event not yet in a table.", func() float64 { return eng.Stats().TailAge.Seconds() })
 
@@ -66,4 +68,18 @@ func metrics(st *stack) *prometheus.Registry {
 		count("store_busy_seconds_total", "Time spent inside the blob store.", labels, func() float64 { return read(store.Stats()).Busy.Seconds() })
 	}
 	return reg
+}
+
+// logSyncs is the histogram of wal.SyncTimes.
+func logSyncs(eng *engine.Engine) prometheus.Collector {
+	desc := prometheus.NewDesc("mailwake_log_sync_seconds", "How long the disk took to make a group of events durable (fdatasync).", nil, nil)
+	return prometheus.CollectorFunc(func(to chan<- prometheus.Metric) {
+		times := eng.Stats().LogSyncs
+		upTo, sum := map[float64]uint64{}, uint64(0)
+		for i, bound := range wal.SyncBounds {
+			sum += times.Counts[i]
+			upTo[bound.Seconds()] = sum
+		}
+		to <- prometheus.MustNewConstHistogram(desc, sum+times.Counts[len(wal.SyncBounds)], times.Sum.Seconds(), upTo)
+	})
 }

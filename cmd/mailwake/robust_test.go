@@ -183,6 +183,9 @@ func TestStorageDown(t *testing.T) {
 		t.Errorf("while the storage is down %d opens are counted, %d were recorded", n, asked-int(p.metric(lost)))
 	}
 	proxy.Up()
+	if p.metric("mailwake_log_sync_seconds_count") == 0 || p.metric("mailwake_log_sync_seconds_sum") == 0 {
+		t.Error("the log was written, and no fdatasync counted")
+	}
 	p.await("the log is trimmed", func() bool { return p.metric("mailwake_log_bytes") < 1<<18 && p.metric("mailwake_tail_rows") == 0 })
 	ask(1)
 	recorded := asked + 1 - int(p.metric(lost))

@@ -131,7 +131,7 @@ func (f *osFile) WriteAt(b []byte, at int64) (int, error) {
 func (f *osFile) Sync() error {
 	if first := f.first; first != nil {
 		f.first = nil
-		return first()
+		return f.syncer.times.of(first)
 	}
 	return f.syncer.sync(f.File)
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // threads counts the threads of this process that serve a syncer.
@@ -59,6 +60,59 @@ func TestSyncer(t *testing.T) {
 	}
 	if err := s.sync(writer); !errors.Is(err, syscall.EINVAL) {
 		t.Errorf("after close: %v", err)
+	}
+}
+
+// Each fdatasync counts once, by how long it took, also one that fails.
+func TestSyncTimes(t *testing.T) {
+	var times syncTimes
+	for _, d := range []time.Duration{0, 100 * time.Microsecond, 101 * time.Microsecond, time.Second, time.Second + 1} {
+		times.add(d)
+	}
+	got := times.read()
+	last := len(SyncBounds)
+	if got.Counts[0] != 2 || got.Counts[1] != 1 || got.Counts[last-1] != 1 || got.Counts[last] != 1 || got.Sum != 2*time.Second+201*time.Microsecond+1 {
+		t.Errorf("%+v", got)
+	}
+	if !slices.IsSorted(SyncBounds[:]) {
+		t.Error("bounds are out of order")
+	}
+	l := mustOpen(t, Options{Dir: t.TempDir()})
+	mustAppend(t, l, "a") // makes the segment's file durable as well
+	count := func() (n uint64, sum time.Duration) {
+		got := l.SyncTimes()
+		for _, c := range got.Counts {
+			n += c
+		}
+		return n, got.Sum
+	}
+	before, sum := count()
+	begin := time.Now()
+	for range 10 {
+		mustAppend(t, l, "a")
+	}
+	all := time.Since(begin)
+	n, took := count()
+	n, took = n-before, took-sum
+	mustClose(t, l)
+	if n != 10 || took <= 0 || took > all {
+		t.Errorf("%d fdatasyncs for 10 groups, %v of %v", n, took, all)
+	}
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	defer writer.Close()
+	var s syncer
+	if err := s.sync(writer); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("fdatasync of a pipe: %v", err)
+	}
+	if got := s.times.read(); got.Counts[0] != 1 {
+		t.Errorf("one that failed at once: %+v", got)
+	}
+	if err := s.close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -9,23 +9,34 @@ package wal
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 struct ends { int ask, answer; };
 
+static uint64_t micros(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
 // serve makes the files durable whose numbers come in, and answers each with an
-// errno. Eventfds add numbers up and take no zero, so both are sent plus one; a
-// question of one more than the largest file number ends the thread.
+// errno, and above its 32 bits how many microseconds that took: by the disk, since
+// whoever asked may get a processor back later. Eventfds add numbers up and take no
+// zero, so both are sent plus one; a question of one more than the largest file number
+// ends the thread.
 static void *serve(void *arg) {
 	struct ends e = *(struct ends *)arg;
-	uint64_t word, last = 0;
+	uint64_t word, begin, last = 0;
 	free(arg);
 	prctl(PR_SET_NAME, "fdatasync");
 	while (!last) {
 		if (read(e.ask, &word, sizeof word) != sizeof word)
 			continue;
 		last = word > INT32_MAX;
+		begin = micros();
 		word = (last || fdatasync((int)(word - 1)) == 0) ? 1 : (uint64_t)errno + 1;
+		word |= (micros() - begin) << 32;
 		while (write(e.answer, &word, sizeof word) != sizeof word) {}
 	}
 	return NULL;
@@ -65,6 +76,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -79,6 +91,7 @@ type syncer struct {
 	failed bool       // the thread cannot be had: goroutines block instead
 	ask    int        // eventfd that the thread reads
 	answer *os.File   // eventfd that it writes, nil before the start
+	times  syncTimes
 }
 
 // lastWord ends the thread.
@@ -91,16 +104,18 @@ func (s *syncer) sync(f *os.File) error {
 		s.failed = s.start() != nil
 	}
 	if s.failed {
-		return f.Sync()
+		return s.times.of(f.Sync)
 	}
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var failed error
-	if err := raw.Control(func(fd uintptr) { failed = s.call(uint64(fd) + 1) }); err != nil {
+	var took time.Duration
+	if err := raw.Control(func(fd uintptr) { took, failed = s.call(uint64(fd) + 1) }); err != nil {
 		return err
 	}
+	s.times.add(took)
 	if failed != nil {
 		return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: failed}
 	}
@@ -124,19 +139,21 @@ func (s *syncer) start() error {
 }
 
 // call asks the thread and waits for its answer.
-func (s *syncer) call(question uint64) error {
+func (s *syncer) call(question uint64) (took time.Duration, err error) {
 	var word [8]byte
 	binary.NativeEndian.PutUint64(word[:], question)
 	if _, err := unix.Write(s.ask, word[:]); err != nil {
-		return fmt.Errorf("ask: %w", err)
+		return 0, fmt.Errorf("ask: %w", err)
 	}
 	if _, err := s.answer.Read(word[:]); err != nil {
-		return fmt.Errorf("wait: %w", err)
+		return 0, fmt.Errorf("wait: %w", err)
 	}
-	if errno := syscall.Errno(binary.NativeEndian.Uint64(word[:]) - 1); errno != 0 {
-		return errno
+	answer := binary.NativeEndian.Uint64(word[:])
+	took = time.Duration(answer>>32) * time.Microsecond
+	if errno := syscall.Errno(uint32(answer) - 1); errno != 0 {
+		return took, errno
 	}
-	return nil
+	return took, nil
 }
 
 // close ends the thread. No call may follow.
@@ -146,7 +163,7 @@ func (s *syncer) close() error {
 	if s.answer == nil {
 		return nil
 	}
-	err := s.call(lastWord) // after the answer it touches neither end
+	_, err := s.call(lastWord) // after the answer it touches neither end
 	err = errors.Join(err, unix.Close(s.ask), s.answer.Close())
 	s.answer, s.failed = nil, true
 	return err
