@@ -94,7 +94,8 @@ func (f *fake) private() http.Handler {
 	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		if f.flaws["nometrics"] == 0 {
-			fmt.Fprint(w, "# TYPE mailwake_log_bytes gauge\nmailwake_log_bytes 1048576\n")
+			fmt.Fprint(w, "# TYPE mailwake_log_bytes gauge\nmailwake_log_bytes 1048576\n"+
+				"mailwake_log_sync_seconds_bucket{le=\"0.1\"} 5\nmailwake_log_sync_seconds_count 7\n")
 		}
 		fmt.Fprint(w, "mailwake_tail_rows{org=\"a b\"} 40\nmailwake_tail_rows{org=\"c\"} 2\nmailwake_tail_rows_total 7\n")
 	})

@@ -57,11 +57,21 @@ type pixelBench struct {
 
 // pixelLevel is what was measured with a number of connections.
 type pixelLevel struct {
-	name    string
-	servers []*runner // baseline, mailwake and, if it is there, nginx
-	// At half of mailwake's peak.
-	halfBase, half Traffic
+	name           string
+	servers        []*runner // baseline, mailwake and, if it is there, nginx
+	halfBase, half halfTraffic
 }
+
+// halfTraffic is that at half of mailwake's peak.
+type halfTraffic struct {
+	Traffic
+	longSyncs float64 // fdatasyncs of the log that took more than longSync, since the server's start
+}
+
+// longSync is how long an fdatasync takes at least of which a few within half a minute
+// put the p99 at half of the peak over its limit: who comes meanwhile waits, and those
+// after it for as long as they are worked off.
+const longSync = "0.1" // seconds; a bound of the metric
 
 // prepare follows the emails whose pixels are asked for; tokens outlive a server.
 func (b *pixelBench) prepare(ctx context.Context) error {
@@ -191,7 +201,7 @@ func (b *pixelBench) drained(ctx context.Context, own *runner, all []*runner) er
 
 // halves measures latencies of the baseline and of mailwake at half of the rate that
 // mailwake's slices reached.
-func (b *pixelBench) halves(ctx context.Context, conns int, rate float64) (base, own Traffic, err error) {
+func (b *pixelBench) halves(ctx context.Context, conns int, rate float64) (base, own halfTraffic, err error) {
 	load := Load{Requests: b.fake, Conns: conns, Threads: b.o.Threads, Rate: rate}
 	n, err := b.o.baseline(ctx)
 	if err != nil {
@@ -210,7 +220,7 @@ func (b *pixelBench) halves(ctx context.Context, conns int, rate float64) (base,
 }
 
 // half measures one server, which it ends, for long enough that several flushes are in it.
-func (b *pixelBench) half(ctx context.Context, n *node, load Load) (t Traffic, answered int64, err error) {
+func (b *pixelBench) half(ctx context.Context, n *node, load Load) (t halfTraffic, answered int64, err error) {
 	r := &runner{node: n}
 	defer func() { err = errors.Join(err, r.end()) }()
 	b.say.step("%d connections, half of the peak: %s", load.Conns, n.name)
@@ -224,7 +234,26 @@ func (b *pixelBench) half(ctx context.Context, n *node, load Load) (t Traffic, a
 	if err = r.slice(ctx, 30*b.o.Duration); err != nil {
 		return t, r.answered, err
 	}
-	return r.slices[0], r.answered, r.drain(b.o.StopLimit)
+	t.Traffic = r.slices[0]
+	if n.api != nil {
+		if t.longSyncs, err = n.longSyncs(ctx); err != nil {
+			return t, r.answered, n.Explain(err)
+		}
+	}
+	return t, r.answered, r.drain(b.o.StopLimit)
+}
+
+// longSyncs counts those of a server that is held.
+func (n *node) longSyncs(ctx context.Context) (float64, error) {
+	if err := n.resume(); err != nil {
+		return 0, err
+	}
+	const syncs = "mailwake_log_sync_seconds"
+	of, err := n.api.metrics(ctx, syncs+"_count", syncs+`_bucket{le="`+longSync+`"}`)
+	if err != nil {
+		return 0, err
+	}
+	return of[0] - of[1], nil
 }
 
 // last looks once more at what is stored, with a server that was started anew.

@@ -17,7 +17,8 @@ const (
 	leastSlice      = "least slice"
 	mostSlice       = "most slice"
 	cpuOverBaseline = "CPU over baseline"
-	halfP99         = "p99 at half of the peak"
+	atHalf          = "at half of the peak"
+	halfP99         = "p99 " + atHalf
 )
 
 // report makes rows of the servers, then rows of mailwake's share, and holds these
@@ -56,6 +57,7 @@ func (l *pixelLevel) report(s *Sheet) {
 	}
 	s.add(l.name, "p50 at half of the peak", l.half.Latency.P50/1e3, "ms")
 	s.add(l.name, halfP99, l.half.Latency.P99/1e3, "ms")
+	s.add(l.name, "fdatasyncs over "+longSync+" s "+atHalf, l.half.longSyncs, "")
 	s.add(l.name, "p99 at half of the peak, baseline", l.halfBase.Latency.P99/1e3, "ms")
 	s.atLeast(l.name+": "+overBaseline, minRatio, perSecond)
 	s.atMost(l.name+": "+cpuOverBaseline, maxCPURatio, cpu, "×")

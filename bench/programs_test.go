@@ -38,6 +38,9 @@ func TestPixel(t *testing.T) {
 		if got := s.value(level, overBaseline); math.Abs(got*base/own-1) > 1e-9 || s.value(level, leastSlice) > s.value(level, mostSlice) || s.value(level, halfP99) <= 0 {
 			t.Errorf("%s: ratio %v of %v and %v in %+v", level, got, own, base, s.Figures)
 		}
+		if got := s.value(level, "fdatasyncs over 0.1 s at half of the peak"); got != 2 {
+			t.Errorf("%s: %v long fdatasyncs, want the 2 that the metric has", level, got)
+		}
 	}
 	if want := min(s.value("4 connections", overBaseline), s.value("2 connections", overBaseline)); s.Ratio != want {
 		t.Errorf("ratio %v, want %v", s.Ratio, want)
