@@ -38,6 +38,14 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
+// sumOf is the digest of all events of the files.
+func sumOf(files []*File) (sum uint64) {
+	for _, f := range files {
+		sum += f.digest
+	}
+	return sum
+}
+
 // different returns the emails of which before and after do not hold the same.
 func different(before, after []*File) map[event.EmailID]struct{} {
 	digests := map[event.EmailID]uint64{}

@@ -75,3 +75,36 @@ func TestMergesAreTaken(t *testing.T) {
 	rows = append(rows, rows[0])
 	merge(rows, false)
 }
+
+// A merge costs nothing also where a flush came with it, before or after, or where one
+// has made two files: only what is new is counted.
+func TestMergeBesideAFlush(t *testing.T) {
+	h := &history{t: t, dir: t.TempDir(), r: rand.New(rand.NewPCG(3, 7)), files: map[*File][]Event{}, state: NewState(), plain: true}
+	draw := func(n int) (rows []Event) {
+		for range n {
+			rows = append(rows, h.event())
+		}
+		return rows
+	}
+	old := draw(3000)
+	h.write(old[:1000])
+	h.write(old[1000:1900])
+	h.write(old[1900:])
+	h.refresh()
+	for _, pieces := range []int{1, 2} {
+		clear(h.files)
+		for piece := range slices.Chunk(old, (len(old)+pieces-1)/pieces) {
+			h.write(piece)
+		}
+		flushed := draw(20)
+		h.write(flushed)
+		h.pure = false
+		before := h.state.worked
+		h.refresh()
+		if passed := h.state.worked - before; passed > len(flushed) {
+			t.Errorf("%d pairs were counted for %d new events", passed, len(flushed))
+		}
+		h.check()
+		old = append(old, flushed...)
+	}
+}

@@ -44,6 +44,7 @@ type File struct {
 	told   section
 	people section
 	emails []emailEntry
+	digest uint64 // the sum of theirs
 	near   int    // in emails: where the last search ended
 	block  block  // of the last pair that was looked up
 	stream stream // of the last email that was read whole
@@ -161,6 +162,7 @@ func (f *File) readEmails(r *reader) {
 		e.min = r.at()
 		e.max = e.min + event.Micros(r.count())
 		e.digest = r.fixed()
+		f.digest += e.digest
 		before = e.email
 	}
 }

@@ -8,12 +8,37 @@ import (
 )
 
 // merged makes the State stand on files that hold the very events that its own do: of
-// what it has counted nothing changes.
+// what it has counted nothing changes. Files that came besides stay out, so that they
+// are all that is different still.
 func (s *State) merged(files []*File) {
-	gone := without(s.gen.Files, files)
-	if len(gone) > 0 && len(different(gone, without(files, s.gen.Files))) == 0 {
-		s.gen.Files = files
+	gone, came := without(s.gen.Files, files), without(files, s.gen.Files)
+	if into := inPlaceOf(gone, came); len(gone) > 0 && len(into) > 0 {
+		s.gen.Files = without(files, without(came, into))
 	}
+}
+
+// mostCame bounds the work of inPlaceOf, which adds up the digests of each set of files.
+const mostCame = 10
+
+// inPlaceOf returns those files of came that hold the very events that gone do, none if
+// there are no such.
+func inPlaceOf(gone, came []*File) []*File {
+	if len(came) > mostCame {
+		return nil
+	}
+	all := sumOf(gone)
+	for out := range 1 << len(came) { // first that none is left out
+		var into []*File
+		for i, f := range came {
+			if out>>i&1 == 0 {
+				into = append(into, f)
+			}
+		}
+		if sumOf(into) == all && len(different(gone, into)) == 0 {
+			return into
+		}
+	}
+	return nil
 }
 
 // stale returns the emails whose sums may be others under next, sorted, or that
