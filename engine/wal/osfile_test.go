@@ -55,6 +55,13 @@ func TestSyncer(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	var timed uint64
+	for _, n := range s.times.read().Counts {
+		timed += n
+	}
+	if timed != 8*20*2 {
+		t.Errorf("%d fdatasyncs were timed, of 320", timed)
+	}
 	if err := s.close(); err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +70,7 @@ func TestSyncer(t *testing.T) {
 	}
 }
 
-// Each fdatasync counts once, by how long it took, also one that fails.
+// Each fdatasync counts once, by how long it took.
 func TestSyncTimes(t *testing.T) {
 	var times syncTimes
 	for _, d := range []time.Duration{0, 100 * time.Microsecond, 101 * time.Microsecond, time.Second, time.Second + 1} {
@@ -97,22 +104,6 @@ func TestSyncTimes(t *testing.T) {
 	mustClose(t, l)
 	if n != 10 || took <= 0 || took > all {
 		t.Errorf("%d fdatasyncs for 10 groups, %v of %v", n, took, all)
-	}
-	reader, writer, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reader.Close()
-	defer writer.Close()
-	var s syncer
-	if err := s.sync(writer); !errors.Is(err, syscall.EINVAL) {
-		t.Errorf("fdatasync of a pipe: %v", err)
-	}
-	if got := s.times.read(); got.Counts[0] != 1 {
-		t.Errorf("one that failed at once: %+v", got)
-	}
-	if err := s.close(); err != nil {
-		t.Error(err)
 	}
 }
 
