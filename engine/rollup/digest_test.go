@@ -1,6 +1,7 @@
 package rollup
 
 import (
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -91,14 +92,20 @@ func TestMergeBesideAFlush(t *testing.T) {
 	h.write(old[1000:1900])
 	h.write(old[1900:])
 	h.refresh()
-	for _, pieces := range []int{1, 2} {
+	for _, pieces := range []int{1, 2, mostCame + 5} {
 		clear(h.files)
 		for piece := range slices.Chunk(old, (len(old)+pieces-1)/pieces) {
 			h.write(piece)
 		}
 		flushed := draw(20)
+		if pieces > mostCame {
+			flushed = nil // it need not be among those that are tried without
+		}
 		h.write(flushed)
 		h.pure = false
+		if into := inPlaceOf(h.state.gen.Files, slices.Collect(maps.Keys(h.files))); len(into) != pieces {
+			t.Errorf("%d files are in place of others, of %d", len(into), pieces)
+		}
 		before := h.state.worked
 		h.refresh()
 		if passed := h.state.worked - before; passed > len(flushed) {

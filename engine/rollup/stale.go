@@ -17,17 +17,14 @@ func (s *State) merged(files []*File) {
 	}
 }
 
-// mostCame bounds the work of inPlaceOf, which adds up the digests of each set of files.
+// mostCame is how many files inPlaceOf tries to leave out, in all combinations.
 const mostCame = 10
 
 // inPlaceOf returns those files of came that hold the very events that gone do, none if
 // there are no such.
 func inPlaceOf(gone, came []*File) []*File {
-	if len(came) > mostCame {
-		return nil
-	}
 	all := sumOf(gone)
-	for out := range 1 << len(came) { // first that none is left out
+	for out := range 1 << min(len(came), mostCame) { // first that none is left out
 		var into []*File
 		for i, f := range came {
 			if out>>i&1 == 0 {
