@@ -54,9 +54,10 @@ func (f feeder) feed(ctx context.Context, p *worker, st workerStatement) (snapsh
 	return view.SnapshotID(), view.Close, nil
 }
 
-// ahead sends a worker that is idle the rows that came since, if it was not just fed. What
-// keeps a View from being taken is for the next statement to say. After an error the
-// worker is of no use any more.
+// ahead sends a worker that is idle the rows that came since, if it was not just fed, but no
+// more at a time than one order takes: of millions at once, as they come in bulk, a flush
+// takes most before anybody asks. What keeps a View from being taken is for the next
+// statement to say. After an error the worker is of no use any more.
 func (f feeder) ahead(ctx context.Context, p *worker, now time.Time, idle func() bool) error {
 	p.feeding.Lock()
 	defer p.feeding.Unlock()
@@ -67,7 +68,6 @@ func (f feeder) ahead(ctx context.Context, p *worker, now time.Time, idle func()
 	if err != nil || rules.readable() != nil || !idle() {
 		return nil
 	}
-	p.ahead = now
 	view, err := f.opts.Source.View(ctx, p.key.org)
 	if err != nil {
 		return nil
@@ -76,9 +76,15 @@ func (f feeder) ahead(ctx context.Context, p *worker, now time.Time, idle func()
 	ctx, cancel := context.WithTimeout(ctx, workerStart)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { p.kill("it takes nothing, or nobody needs it") })()
-	order, err := p.sendRows(view)
-	if err != nil || len(order.Rows) == 0 {
+	order, more, err := p.nextRows(view)
+	if err != nil {
 		return err
+	}
+	if !more {
+		p.ahead = now
+	}
+	if len(order.Rows) == 0 {
+		return nil
 	}
 	return p.end.orders.Encode(order)
 }
@@ -100,7 +106,12 @@ func (f feeder) feedTotals(ctx context.Context, p *worker, st workerStatement) e
 }
 
 func (f feeder) feedView(ctx context.Context, p *worker, view View, rules Rules, st workerStatement) error {
-	order, err := p.sendRows(view)
+	order, more, err := p.nextRows(view)
+	for ; more && err == nil; order, more, err = p.nextRows(view) {
+		if err := p.end.orders.Encode(order); err != nil {
+			return errWorkerGone(err)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -117,30 +128,27 @@ func (f feeder) feedView(ctx context.Context, p *worker, view View, rules Rules,
 	return nil
 }
 
-// sendRows sends the tail's new rows in parts, and returns the last part unsent.
-func (p *worker) sendRows(view View) (rest workerOrder, err error) {
+// nextRows takes those of the tail's rows that the worker lacks, as many as travel in one
+// order, and says whether there are more.
+func (p *worker) nextRows(view View) (order workerOrder, more bool, err error) {
 	from, to := view.Tail()
 	if from < p.from || to < p.pulled {
-		return rest, errors.New("feed worker: tail moved back")
+		return order, false, errors.New("feed worker: tail moved back")
 	}
-	rest.From = from
+	order.From, order.To = from, to
 	var scratch []byte
 	for pos, in := range view.Rows(max(p.pulled, from)) {
 		if pos >= to {
 			break
 		}
-		rest.Rows, scratch = appendTailRow(rest.Rows, pos, in, scratch)
-		if len(rest.Rows) >= feedPart {
-			rest.To = pos + 1
-			if err := p.end.orders.Encode(rest); err != nil {
-				return rest, errWorkerGone(err)
-			}
-			rest.Rows = rest.Rows[:0]
+		if len(order.Rows) >= feedPart {
+			order.To, more = pos, true
+			break
 		}
+		order.Rows, scratch = appendTailRow(order.Rows, pos, in, scratch)
 	}
-	rest.To = to
-	p.from, p.pulled = from, to
-	return rest, nil
+	p.from, p.pulled = from, order.To
+	return order, more, nil
 }
 
 // sendFiles opens the files that the worker does not have and sends them, open,
