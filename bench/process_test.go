@@ -2,8 +2,13 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"os"
+	"os/exec"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -48,6 +53,37 @@ func TestStop(t *testing.T) {
 		t.Errorf("usage after the end: %+v, %v", after, err)
 	}
 	p.Kill()
+}
+
+// Children are found whatever thread started them.
+func TestChildren(t *testing.T) {
+	var pids [2]int
+	var begun, started sync.WaitGroup
+	begun.Add(len(pids))
+	for i := range pids {
+		started.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			begun.Done()
+			begun.Wait() // two threads at a time: one of them is not the first
+			cmd := exec.Command("/bin/cat")
+			in, err := cmd.StdinPipe()
+			if err == nil {
+				err = cmd.Start()
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			t.Cleanup(func() { _ = errors.Join(in.Close(), cmd.Wait()) })
+			pids[i] = cmd.Process.Pid
+		})
+	}
+	started.Wait()
+	children, err := childrenOf(os.Getpid())
+	if err != nil || !slices.Contains(children, pids[0]) || !slices.Contains(children, pids[1]) {
+		t.Errorf("children %v, want %v among them: %v", children, pids, err)
+	}
 }
 
 func TestStopErrors(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,11 +17,14 @@ import (
 // Linux that Go runs on.
 const clockTick = 10 * time.Millisecond
 
-// Usage is what a process and its children use.
+// Usage is what a process and its children use. These run the same program, whose pages
+// count once.
 type Usage struct {
 	CPU  time.Duration // user and system, all threads, since its start
 	RSS  int64         // resident bytes now
 	Peak int64         // most resident bytes so far, each process at its own time
+
+	program int64 // of a single process, resident bytes of files: its program and libraries
 }
 
 func usageOf(pid int) (Usage, error) {
@@ -44,20 +48,20 @@ func usageOf(pid int) (Usage, error) {
 		return Usage{}, err
 	}
 	peak, err := parseKB(status, "VmHWM:")
-	return Usage{CPU: cpu, RSS: rss, Peak: peak}, err
+	if err != nil {
+		return Usage{}, err
+	}
+	program, err := parseKB(status, "RssFile:")
+	return Usage{CPU: cpu, RSS: rss, Peak: peak, program: program}, err
 }
 
 // addChildren adds what the children of a process use.
 func (u *Usage) addChildren(pid int) error {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	children, err := childrenOf(pid)
 	if err != nil {
-		return fmt.Errorf("list children: %w", err)
+		return err
 	}
-	for field := range strings.FieldsSeq(string(text)) {
-		child, err := strconv.Atoi(field)
-		if err != nil {
-			return fmt.Errorf("list children: %w", err)
-		}
+	for _, child := range children {
 		more, err := usageOf(child)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 			continue // it has ended, and counts when its parent has seen that
@@ -65,9 +69,37 @@ func (u *Usage) addChildren(pid int) error {
 		if err != nil {
 			return err
 		}
-		u.CPU, u.RSS, u.Peak = u.CPU+more.CPU, u.RSS+more.RSS, u.Peak+more.Peak
+		u.CPU += more.CPU
+		u.RSS += more.RSS - more.program
+		u.Peak += more.Peak - more.program
 	}
 	return nil
+}
+
+// childrenOf returns the children of a process, which Linux lists by the thread that
+// started them.
+func childrenOf(pid int) (children []int, err error) {
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		return nil, fmt.Errorf("list children: %w", err)
+	}
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // the thread has ended
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list children: %w", err)
+		}
+		for field := range strings.FieldsSeq(string(text)) {
+			child, err := strconv.Atoi(field)
+			if err != nil {
+				return nil, fmt.Errorf("list children: %w", err)
+			}
+			children = append(children, child)
+		}
+	}
+	return children, nil
 }
 
 // parseStat returns utime + stime of /proc/PID/stat and those of children that have
