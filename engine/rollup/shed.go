@@ -6,8 +6,9 @@ import (
 )
 
 // longPair is of how many events that files have of a pair only the sums are kept in
-// memory: a picture that some program fetches for days must not fill it.
-const longPair = 64
+// memory: a picture that some program fetches for days must not fill it. These many
+// take as much as the sums.
+const longPair = 16
 
 // ErrLost says that a State does not fit its files any more: it is to be made anew.
 var ErrLost = errors.New("rollups are not what was counted of them")
