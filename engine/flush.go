@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,6 +22,8 @@ const (
 	flushers = 4
 	// restRows is how many rows are gathered between two chances to rest.
 	restRows = 1 << 10
+	// collectRows is of how many rows a flush holds tens of megabytes.
+	collectRows = 1 << 17
 )
 
 // Flush moves the organisation's tail into its table: gather, sort, write,
@@ -70,6 +73,11 @@ func (e *Engine) flush(ctx context.Context, t *tail, p *pacer) error {
 		}
 		if n == 0 {
 			return e.trim()
+		}
+		if n >= collectRows {
+			// A collection within the flush took what it held for lasting, and would
+			// let twice as much come together until the next one.
+			runtime.GC()
 		}
 	}
 }

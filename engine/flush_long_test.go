@@ -4,11 +4,13 @@ package engine_test
 
 import (
 	"context"
+	"runtime"
 	"testing"
 )
 
 // A tail of more rows than one flush takes is cut between groups of the log:
-// each commit's mark covers whole groups, and no row is lost at the cut.
+// each commit's mark covers whole groups, and no row is lost at the cut. What the
+// large flush held is collected at once; the small one is not worth it.
 func TestFlushOfLongTail(t *testing.T) {
 	const calls, rows = 17, 63_000 // 2^20 is in the middle of the last call
 	b := newBench(t)
@@ -18,7 +20,11 @@ func TestFlushOfLongTail(t *testing.T) {
 		mustAppend(t, e, opens(b.org, i*rows+1, rows))
 	}
 	mustAppend(t, e, opens(b.org, calls*rows+1, 7))
+	collected := collections()
 	mustFlush(t, e, b.org)
+	if n := collections() - collected; n != 1 {
+		t.Errorf("%d collections, want 1", n)
+	}
 	if s := e.Stats(); s.Flushes != 2 || s.Flushed != calls*rows+7 || s.TailRows != 0 || s.LogBytes != 0 {
 		t.Fatalf("after the flush: %+v", s)
 	}
@@ -33,4 +39,11 @@ func TestFlushOfLongTail(t *testing.T) {
 	for range v.Rows(0) {
 		t.Fatal("the tail is not empty")
 	}
+}
+
+// collections are those that somebody asked for.
+func collections() uint32 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.NumForcedGC
 }
