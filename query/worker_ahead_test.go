@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -180,6 +181,30 @@ func TestFeedAheadSeldom(t *testing.T) {
 	}
 	if times > 60 {
 		t.Errorf("fed %d times in a minute", times)
+	}
+}
+
+// A View that cannot be had is asked for no more often than rows are sent.
+func TestFeedAheadWithoutViews(t *testing.T) {
+	w := newWorld(t)
+	refused, asks := error(nil), 0
+	db := w.openWorkers(func(o *Options) {
+		o.Source = SourceFunc(func(ctx context.Context, org event.OrgID) (View, error) {
+			if asks++; refused != nil {
+				return nil, refused
+			}
+			return w.View(ctx, org)
+		})
+	})
+	w.add(1, open1(1))
+	ask(t, db, 1, census)
+	refused, asks = errors.New("no view"), 0
+	asked := db.live()[0].asked
+	for since := time.Duration(0); since < time.Minute; since += countEvery {
+		db.work.feedAhead(t.Context(), asked.Add(since))
+	}
+	if asks < 10 || asks > 60 {
+		t.Errorf("asked %d times in a minute", asks)
 	}
 }
 

@@ -68,6 +68,8 @@ func (f feeder) ahead(ctx context.Context, p *worker, now time.Time, idle func()
 	if err != nil || rules.readable() != nil || !idle() {
 		return nil
 	}
+	last := p.ahead
+	p.ahead = now
 	view, err := f.opts.Source.View(ctx, p.key.org)
 	if err != nil {
 		return nil
@@ -80,8 +82,8 @@ func (f feeder) ahead(ctx context.Context, p *worker, now time.Time, idle func()
 	if err != nil {
 		return err
 	}
-	if !more {
-		p.ahead = now
+	if more {
+		p.ahead = last // so that the next look goes on
 	}
 	if len(order.Rows) == 0 {
 		return nil
