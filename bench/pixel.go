@@ -147,7 +147,9 @@ func (b *pixelBench) starters(ctx context.Context, conns int, all *[]*runner) (o
 	if n, err = b.o.mailwake(ctx, b.dir); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(n.verify(ctx, "after a restart", b.answered), n.rest(ctx, b.o.Warmup)); err != nil {
+	// What the restart lost is found after the slices: whoever counted now would have
+	// what comes in sent to the SQL worker for a minute, in the time of the pixels.
+	if err := n.rest(ctx, b.o.Warmup); err != nil {
 		n.kill()
 		return nil, err
 	}

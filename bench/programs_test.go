@@ -105,7 +105,7 @@ func TestPixelBesideNginx(t *testing.T) {
 func TestPixelFlaws(t *testing.T) {
 	for flaws, want := range map[string]string{
 		"lose=10":   "opens are stored",
-		"forget=1":  "after a restart: ",
+		"forget=1":  "after the slices: ",
 		"die=20":    "mailwake ended: exit status 3; its last output:\nfake: out of luck",
 		"refuse=10": "answers were not 200",
 		"blocked=1": `follow state "blocked"`,
