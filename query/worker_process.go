@@ -28,7 +28,7 @@ type worker struct {
 	// What it was fed so far; who feeds holds feeding.
 	feeding   sync.Mutex
 	asked     time.Time // when a statement was
-	ahead     time.Time // when it had all rows, or asked
+	ahead     time.Time // when it had all rows, or they could not be had, or asked
 	pulled    event.Position
 	from      event.Position
 	mark      catalogMark
